@@ -1,0 +1,79 @@
+"""NumPy arrays in host memory: the flags ``cpu`` and ``numpy``.
+
+The reference for every other backend, and the one that holds host data for all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from array_api_compat import is_numpy_array
+
+from nnx._errors import DeviceError
+from nnx._typing import Kernel, Memory
+
+
+class NumPyBackend:
+    """The library ``numpy``, through ``array_api_compat.numpy``."""
+
+    name = "numpy"
+    flag = "cpu"
+    extra = ""
+    views = True
+    one_device = True
+
+    @functools.cached_property
+    def kernels(self) -> Mapping[str, Kernel]:
+        """The kernels of ``nnx_numpy.kernels``, imported with the first array."""
+        from nnx_numpy.kernels import KERNELS
+
+        return KERNELS
+
+    def load(self) -> Any:
+        import array_api_compat.numpy
+
+        return array_api_compat.numpy
+
+    def version(self) -> str:
+        import numpy
+
+        return numpy.__version__
+
+    def owns(self, array: Any) -> bool:
+        return is_numpy_array(array)
+
+    def devices(self) -> Sequence[str]:
+        return ("cpu",)
+
+    def device(self, name: str | None) -> str:
+        if name not in (None, "cpu", "0"):
+            raise DeviceError(f"NumPy has one device, 'cpu', and no {name!r}: use the device flag 'cpu'")
+        return "cpu"
+
+    def device_of(self, array: Any) -> str:
+        return "cpu"
+
+    def device_name(self, device: str) -> str:
+        return device
+
+    def from_host(self, array: Any, device: str) -> Any:
+        return array
+
+    def to_host(self, array: Any) -> Any:
+        import numpy
+
+        return numpy.array(array)
+
+    def readable(self, array: Any) -> bool:
+        return True
+
+    def synchronize(self, device: str) -> None:
+        return None
+
+    def memory(self, device: str) -> Memory | None:
+        return None
+
+
+backend = NumPyBackend()

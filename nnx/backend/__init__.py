@@ -1,0 +1,52 @@
+"""The registry: a device flag answers a device, and an array answers its namespace.
+
+``registry`` has flags, devices and plug-ins; ``library`` what an array's type tells of it;
+``transfer`` the two doors between host and device.
+"""
+
+from nnx.backend.library import (
+    Library,
+    device_of,
+    dtype_kind,
+    is_array,
+    kernels_of,
+    library_of,
+    namespace_of,
+    native_device,
+    readable,
+    register_wrapper,
+)
+from nnx.backend.registry import (
+    ENTRY_POINT_GROUP,
+    HOST,
+    Device,
+    default_device,
+    device,
+    entry_points,
+    load_backend,
+    load_namespace,
+)
+from nnx.backend.transfer import asarray, to_numpy
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "HOST",
+    "Device",
+    "Library",
+    "asarray",
+    "default_device",
+    "device",
+    "device_of",
+    "dtype_kind",
+    "entry_points",
+    "is_array",
+    "kernels_of",
+    "library_of",
+    "load_backend",
+    "load_namespace",
+    "namespace_of",
+    "native_device",
+    "readable",
+    "register_wrapper",
+    "to_numpy",
+]

@@ -1,0 +1,182 @@
+"""Arrays: which library, namespace and device each belongs to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import array_api_compat
+
+from nnx._errors import BackendUnavailableError, DeviceError, MixedLibrariesError
+from nnx._typing import Array, Backend, DType, Kernel, Namespace, NativeDevice
+from nnx.backend.registry import Device, entry_points, load_backend, load_namespace
+
+
+class Library:
+    """What is known of the library of one array type."""
+
+    __slots__ = ("backend", "name", "namespace", "one_device")
+
+    def __init__(self, namespace: Namespace, backend: Backend | None) -> None:
+        self.namespace = namespace
+        self.backend = backend
+        self.name: str = namespace.__name__ if backend is None else backend.name
+        self.one_device = backend is None or backend.one_device
+
+
+_libraries: dict[type, Library] = {}
+
+
+def library_of(array: Array) -> Library:
+    """The library that a raw array belongs to; a library without a plug-in has no backend."""
+    found = _libraries.get(type(array))
+    return _discover(array) if found is None else found
+
+
+def _discover(array: Array) -> Library:
+    if type(array) in wrappers:  # not remembered: it is that of what it wraps
+        return library_of(wrappers[type(array)](array)[1])
+    if not array_api_compat.is_array_api_obj(array):
+        raise MixedLibrariesError(
+            f"expected an array of a library that implements the Array API standard, got "
+            f"{type(array).__name__}: make one with nnx.asarray(...)"
+        )
+    backend = _owner(array)
+    namespace = array_api_compat.array_namespace(array) if backend is None else load_namespace(backend)
+    if backend is not None:
+        _kernels[namespace] = backend.kernels
+    return _libraries.setdefault(type(array), Library(namespace, backend))
+
+
+def _owner(array: Array) -> Backend | None:
+    """Ask the plug-ins whose it is, first those whose name its type's module resembles."""
+    module = type(array).__module__.partition(".")[0]
+    for flag in sorted(entry_points(), key=lambda flag: flag not in module):
+        try:
+            backend = load_backend(flag)
+        except BackendUnavailableError:  # says why when it is asked for by its flag
+            continue
+        if backend.owns(array):
+            return backend
+    return None
+
+
+wrappers: dict[type, Callable[[Array], tuple[Namespace, Array]]] = {}
+readers: dict[type, Callable[[Array, str], Array]] = {}
+_kernels: dict[Namespace, Mapping[str, Kernel]] = {}
+_NO_KERNELS: Mapping[str, Kernel] = {}
+
+
+def register_wrapper(
+    kind: type, open_: Callable[[Array], tuple[Namespace, Array]], read: Callable[[Array, str], Array]
+) -> None:
+    """Declare an array type that wraps another.
+
+    ``open_`` answers its namespace and the raw array; ``read`` answers the raw array for the
+    function that it is told of, or raises ``DifferentiationError`` where a gradient would be lost.
+    """
+    wrappers[kind] = open_
+    readers[kind] = read
+
+
+def kernels_of(xp: Namespace) -> Mapping[str, Kernel]:
+    """The kernels that replace functions of ``nnx.ops`` on raw arrays of ``xp``."""
+    return _kernels.get(xp, _NO_KERNELS)
+
+
+def readable(array: Array) -> bool:
+    """Whether the value of a raw array can be read at once: no device to wait for, no compiler tracing."""
+    backend = library_of(array).backend
+    return backend is not None and backend.readable(array)
+
+
+def is_array(x: object) -> bool:
+    """Whether ``x`` is an array of any library, or a tracked one."""
+    kind = type(x)
+    return kind in _libraries or kind in wrappers or array_api_compat.is_array_api_obj(x)
+
+
+def namespace_of(*arrays: Array) -> Namespace:
+    """The namespace of the standard's functions for ``arrays``.
+
+    The array-api-compat namespace for raw arrays, the differentiable one as soon as one of them is
+    tracked. ``None`` and Python scalars are passed over.
+
+    Raises:
+        MixedLibrariesError: the arrays belong to two libraries, or none of them is an array.
+        DeviceError: the arrays lie on two devices.
+    """
+    first: Array = None
+    library: Library | None = None
+    wrapped: Namespace = None
+    for array in arrays:
+        kind = type(array)
+        found = _libraries.get(kind)
+        if found is None:
+            if array is None or kind in _SCALARS:
+                continue
+            if kind in wrappers:
+                wrapped, array = wrappers[kind](array)
+            found = library_of(array)
+        if library is None:
+            library, first = found, array
+        elif found is not library and found.namespace is not library.namespace:
+            raise _mixed(library, first, found, array)
+        elif not found.one_device:
+            a, b = found.backend.device_of(first), found.backend.device_of(array)  # type: ignore[union-attr]
+            if a is not None and b is not None and a != b:
+                raise _two_devices(found.backend, a, b)  # type: ignore[arg-type]
+    if library is None:
+        raise MixedLibrariesError("expected at least one array, got " + ", ".join(type(a).__name__ for a in arrays))
+    return library.namespace if wrapped is None else wrapped
+
+
+_SCALARS = frozenset({int, float, bool, complex})
+
+
+@functools.cache
+def dtype_kind(xp: Namespace, dtype: DType) -> str:
+    """The kind of a dtype of a namespace, differentiable or not, by its name in the standard's ``isdtype``."""
+    kinds = ("bool", "signed integer", "unsigned integer", "real floating", "complex floating")
+    return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "other")
+
+
+def _mixed(a: Library, x: Array, b: Library, y: Array) -> MixedLibrariesError:
+    one, other = _flag(a, x), _flag(b, y)
+    return MixedLibrariesError(
+        f"one operation got arrays of two libraries, {a.name} and {b.name}: move the data with "
+        f"nnx.asarray(x, device={one!r}), or the model with model.to({other!r})"
+    )
+
+
+def _flag(library: Library, array: Array) -> str:
+    return library.name if library.backend is None else str(device_of(array))
+
+
+def _two_devices(backend: Backend, a: NativeDevice, b: NativeDevice) -> DeviceError:
+    one, other = str(Device(backend, a)), str(Device(backend, b))
+    return DeviceError(
+        f"one operation got arrays on two devices, {one} and {other}: move the data with "
+        f"nnx.asarray(x, device={one!r}), or the model with model.to({other!r})"
+    )
+
+
+def native_device(array: Array) -> NativeDevice | None:
+    """Where an array lies, tracked or not, for the creation functions of its namespace."""
+    if type(array) in wrappers:
+        array = wrappers[type(array)](array)[1]
+    backend = library_of(array).backend
+    return array_api_compat.device(array) if backend is None else backend.device_of(array)
+
+
+def device_of(array: Array) -> Device:
+    """The device on which an array lies, tracked or not."""
+    if type(array) in wrappers:
+        array = wrappers[type(array)](array)[1]
+    library = library_of(array)
+    if library.backend is None:
+        raise BackendUnavailableError(
+            f"no backend plug-in is installed for arrays of {library.name}; backends/README.md shows how to write one"
+        )
+    native = library.backend.device_of(array)
+    return Device(library.backend, library.backend.device(None) if native is None else native)
