@@ -1,0 +1,307 @@
+"""Gradients of functions of arrays, of nested lists and dicts of arrays, and of models."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from nnx import tree
+from nnx._errors import DifferentiationError, DTypeError, ShapeError
+from nnx._typing import Array, DType, Namespace, Tree
+from nnx.backend import asarray, dtype_kind, is_array, library_of, namespace_of
+from nnx.tape.backward import backward
+from nnx.tape.node import CONSTANT, Node, new_level
+from nnx.tape.primitive import constants, untracked
+from nnx.tape.tracked import Tracked
+from nnx.vjps import differentiable
+
+
+def value_and_grad(
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    training: bool = True,
+) -> Callable[..., tuple[Any, Any]]:
+    r"""Make a function that answers the value of ``f`` and its gradient ∂f/∂x.
+
+    By reverse accumulation: one walk back costs a small multiple of ``f``, however many inputs there
+    are (Baydin et al., "Automatic differentiation in machine learning: a survey", JMLR 18, 2018).
+
+    Args:
+        f: a function that answers one floating-point number, an array of shape ``()``.
+        argnums: which positional argument or arguments to differentiate by. Each is an array of
+            floats, a model, or lists, tuples and dicts of these.
+        has_aux: ``f`` answers ``(value, aux)``; so does the function made, with ``aux`` untracked.
+        training: the mode of the models in ``argnums``. ``f`` gets a shallow copy of each, whose
+            parameters are tracked. Buffers that the copy rebinds are written back when ``f`` and its
+            gradient have succeeded; until then the models are as they were.
+
+    Returns:
+        A function ``(...) -> (value, gradient)``, or ``((value, aux), gradient)``. The gradient has
+        the structure of the argument; that of a model is a dict from parameter name to array. Each
+        array has the shape, dtype and device of what it is by.
+
+    Raises:
+        DifferentiationError: ``f`` answered no scalar, or used something that has no derivative.
+        DTypeError: an argument is not of a floating-point dtype.
+
+    >>> import nnx
+    >>> nnx.value_and_grad(lambda x: x * x)(3.0)
+    (np.float32(9.0), np.float32(6.0))
+    """
+
+    @functools.wraps(f)
+    def differentiated(*args: Any, **options: Any) -> tuple[Any, Any]:
+        trace = _Trace(training)
+        tracked, several = trace.track_arguments(args, argnums)
+        value, aux = _split(f(*tracked, **options), has_aux)
+        _require_scalar(value)
+        answer = trace.untrack(value)
+        roots = []
+        if type(value) is Tracked and value.node.level == trace.level:
+            roots = [(value.node, _one(value.xp, answer))]
+        gradients = trace.gradients(roots, release=True)
+        aux = tree.map_leaves(trace.untrack, aux)
+        trace.write_back()
+        return ((answer, aux) if has_aux else answer), (tuple(gradients) if several else gradients[0])
+
+    return differentiated
+
+
+def grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False, training: bool = True
+) -> Callable[..., Any]:
+    """Make a function that answers the gradient of ``f``; with ``has_aux``, ``(gradient, aux)``.
+
+    Arguments and errors are those of :func:`value_and_grad`. Nest it for higher derivatives.
+
+    >>> import nnx
+    >>> nnx.grad(nnx.grad(lambda x: x**3))(2.0)
+    np.float32(12.0)
+    """
+    both = value_and_grad(f, argnums, has_aux=has_aux, training=training)
+
+    @functools.wraps(f)
+    def differentiated(*args: Any, **options: Any) -> Any:
+        value, gradient = both(*args, **options)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return differentiated
+
+
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: bool = True) -> tuple[Any, ...]:
+    """Answer ``f(*primals)`` and its pull-back: the product of a cotangent with the Jacobian.
+
+    Args:
+        f: a function of ``primals`` that answers an array, or lists, tuples and dicts of arrays.
+        primals: as the arguments in ``argnums`` of :func:`value_and_grad`.
+        has_aux: ``f`` answers ``(value, aux)``.
+        training: the mode of the models among ``primals``.
+
+    Returns:
+        ``(value, pull)`` or ``(value, pull, aux)``. ``pull(cotangent)``, with the structure, shapes
+        and dtypes of ``value``, answers a tuple with the gradient of each primal, and may be called
+        many times.
+
+    Raises:
+        ShapeError, DTypeError: a cotangent does not fit the value.
+    """
+    trace = _Trace(training)
+    tracked, _ = trace.track_arguments(primals, range(len(primals)))
+    value, aux = _split(f(*tracked), has_aux)
+    answer = tree.map_leaves(trace.untrack, value)
+    trace.write_back()
+
+    def pull(cotangent: Tree) -> tuple[Any, ...]:
+        roots: list[tuple[Node, Array]] = []
+
+        def root(y: Any, g: Any) -> None:
+            if not is_array(y):
+                return  # a number or None, which depends on nothing
+            if not is_array(g):
+                raise DTypeError(f"a cotangent is an array of dtype {y.dtype}, as the value; got a {type(g).__name__}")
+            if g.shape != y.shape:
+                raise ShapeError(f"a cotangent of shape {y.shape} was expected, as that of the value; got {g.shape}")
+            if g.dtype != y.dtype:
+                raise DTypeError(f"a cotangent of dtype {y.dtype} was expected, as that of the value; got {g.dtype}")
+            if type(y) is Tracked and y.node.level == trace.level:
+                outer = type(y.value) is Tracked and type(g) is not Tracked
+                roots.append((y.node, constants(y.xp, g) if outer else g))
+
+        tree.map_leaves(root, value, cotangent)
+        return tuple(trace.gradients(roots, release=False))
+
+    return (answer, pull, tree.map_leaves(trace.untrack, aux)) if has_aux else (answer, pull)
+
+
+def stop_gradient(x: Tree) -> Tree:
+    """Answer ``x`` as a constant: no gradient flows through it, at any level.
+
+    Args:
+        x: an array, or lists, tuples and dicts of arrays.
+
+    Raises:
+        DifferentiationError: ``x`` is or holds a model.
+    """
+    return tree.map_leaves(_stopped, x)
+
+
+def _stopped(x: Any) -> Any:
+    if hasattr(x, "_twin"):
+        raise DifferentiationError(
+            "stop_gradient() takes arrays, not a model: stop the gradient of what the model answers, "
+            "freeze() its parameters, or leave it out of argnums"
+        )
+    return constants(x.xp, untracked(x)) if type(x) is Tracked else x
+
+
+Collect = Callable[[list[Array]], Tree]
+"""The gradient of an argument, from the gradients of all leaves."""
+
+
+class _Trace:
+    """One differentiation: what it tracks, and how its results are untracked again."""
+
+    def __init__(self, training: bool) -> None:
+        self.level = new_level()
+        self._training = training
+        self._leaves: list[Tracked] = []
+        self._arguments: list[Collect] = []
+        self._write_backs: list[Callable[[Callable[[Array], Array]], None]] = []
+
+    def track_arguments(self, args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[list[Any], bool]:
+        several = isinstance(argnums, Iterable)
+        tracked = list(args)
+        seen = set()
+        for i in argnums if isinstance(argnums, Iterable) else (argnums,):
+            if not -len(args) <= i < len(args):
+                raise DifferentiationError(f"argnums has {i}, but the function was called with {len(args)} arguments")
+            if i % len(args) in seen:
+                raise DifferentiationError(f"argnums names the argument {i} twice")
+            seen.add(i % len(args))
+            tracked[i], collect = self._track(args[i])
+            self._arguments.append(collect)
+        return tracked, several
+
+    def _track(self, x: Any) -> tuple[Any, Collect]:
+        """``x`` with its arrays tracked, and what collects its gradient from those of all leaves."""
+        if hasattr(x, "_twin"):
+            return self._track_model(x)
+        if isinstance(x, dict):
+            pairs = {key: self._track(item) for key, item in x.items()}
+            collects = {key: collect for key, (_, collect) in pairs.items()}
+            return {key: t for key, (t, _) in pairs.items()}, (
+                lambda found: {key: collect(found) for key, collect in collects.items()}
+            )
+        if isinstance(x, (list, tuple)):
+            items = [self._track(item) for item in x]
+            remake: Any = (lambda them: type(x)(*them)) if hasattr(x, "_fields") else type(x)
+            return remake([t for t, _ in items]), lambda found: remake([collect(found) for _, collect in items])
+        if x is None:
+            return None, lambda found: None
+        place = len(self._leaves)
+        return self._leaf(x, "the argument"), lambda found: found[place]
+
+    def _track_model(self, model: Any) -> tuple[Any, Collect]:
+        start = len(self._leaves)
+        tracked = {name: self._leaf(array, name) for name, array in model.parameters().items()}
+        twin, write_back = model._twin(self._training, tracked)
+        self._write_backs.append(write_back)
+        return twin, lambda found: dict(zip(tracked, found[start:], strict=False))
+
+    def _leaf(self, x: Any, name: str) -> Tracked:
+        if type(x) is float or type(x) is int:  # not NumPy's scalars, which have a dtype
+            x = asarray(float(x))
+        xp = None if type(x) is Tracked else _spaces.get((type(x), getattr(x, "dtype", None)))
+        if xp is None:
+            xp = _space(x, name)
+        leaf = Tracked(x, xp, Node(self.level, xp))
+        self._leaves.append(leaf)
+        return leaf
+
+    def gradients(self, roots: Sequence[tuple[Node, Array]], *, release: bool) -> list[Tree]:
+        """The gradient of each argument; zeros where the result does not depend on it."""
+        leaves = self._leaves
+        found = backward(roots, [leaf.node for leaf in leaves], release=release)
+        for i, g in enumerate(found):
+            if g is None:
+                found[i] = namespace_of(leaves[i].value).zeros_like(leaves[i].value)
+        return [collect(found) for collect in self._arguments]
+
+    def untrack(self, x: Any) -> Any:
+        """``x`` as it is outside this differentiation."""
+        if type(x) is not Tracked:
+            return x
+        if x.node.level == self.level:
+            x = x.value
+        return x.value if type(x) is Tracked and x.node is CONSTANT else x
+
+    def write_back(self) -> None:
+        for write in self._write_backs:
+            write(self.untrack)
+
+
+_spaces: dict[tuple[type, DType], Namespace] = {}
+"""The differentiable namespace of raw arrays of floats, by type and dtype."""
+
+
+def _space(x: Any, name: str) -> Namespace:
+    if not is_array(x):
+        raise DifferentiationError(
+            f"cannot differentiate by {name}, a {type(x).__name__}: expected an array, a model, or "
+            "lists, tuples and dicts of these; name the arguments that are with argnums="
+        )
+    raw = x.xp.raw if type(x) is Tracked else library_of(x).namespace
+    if dtype_kind(raw, x.dtype) != "real floating":
+        raise DTypeError(
+            f"cannot differentiate by {name}, which has dtype {x.dtype}: expected a real "
+            "floating-point dtype; convert it with xp.astype(x, xp.float32)"
+        )
+    if type(x) is Tracked:
+        return x.xp
+    return _spaces.setdefault((type(x), x.dtype), differentiable(raw))
+
+
+_ones: dict[tuple[type, DType], Array] = {}
+
+
+def _one(xp: Namespace, y: Array) -> Array:
+    """The derivative of a scalar by itself, made once where there is one device and it cannot be changed."""
+    if type(y) is Tracked:
+        return xp.ones_like(y)
+    one = _ones.get((type(y), y.dtype))
+    if one is None:
+        one = xp.raw.ones_like(y) * 1  # a product of NumPy arrays of shape () is a constant scalar
+        if library_of(y).one_device and not hasattr(one, "__setitem__"):
+            _ones[type(y), y.dtype] = one
+    return one
+
+
+def _split(result: Any, has_aux: bool) -> tuple[Any, Any]:
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise DifferentiationError(
+            f"with has_aux=True the function must answer (value, aux), not {type(result).__name__}"
+        )
+    return result
+
+
+def _require_scalar(value: Any) -> None:
+    if isinstance(value, float):
+        return
+    if not is_array(value):
+        raise DifferentiationError(
+            f"the function must answer one number, an array of shape (); it answered a {type(value).__name__}"
+            + ("; use has_aux=True to answer other values beside it" if isinstance(value, tuple) else "")
+        )
+    if value.shape != ():
+        raise DifferentiationError(
+            f"the function must answer one number, an array of shape (); it answered shape {tuple(value.shape)}: "
+            "reduce it with sum() or mean(), or use nnx.vjp"
+        )
+    xp = value.xp.raw if type(value) is Tracked else namespace_of(value)
+    if dtype_kind(xp, value.dtype) != "real floating":
+        raise DifferentiationError(f"the function must answer a real number; it answered dtype {value.dtype}")

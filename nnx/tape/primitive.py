@@ -1,0 +1,155 @@
+"""Primitives: functions that know their derivatives, and record themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nnx._errors import DifferentiationError, MissingRuleError
+from nnx._typing import Array, Namespace
+from nnx.backend import dtype_kind, is_array, namespace_of
+from nnx.tape.node import CONSTANT, Node
+from nnx.tape.observe import observers, tell_recorded
+from nnx.tape.rule import Rule
+from nnx.tape.tracked import Tracked
+
+
+class Primitive:
+    """A function of arrays which, given tracked ones, records the result and how to go back.
+
+    Args:
+        name: what the error messages call it.
+        forward: the function on raw arrays.
+        rule: its derivatives; ``None`` if it has none, so that its results are constants.
+    """
+
+    __slots__ = ("forward", "name", "rule")
+
+    def __init__(self, name: str, forward: Callable[..., Any], rule: Rule | None) -> None:
+        self.name = name
+        self.forward = forward
+        self.rule = rule
+
+    def __repr__(self) -> str:
+        return f"<differentiable {self.name}>"
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        level = -1
+        xp = None
+        for a in args:
+            if type(a) is Tracked and a.node.level > level:
+                level, xp = a.node.level, a.xp
+        if options:
+            for name, a in options.items():
+                if type(a) is Tracked:
+                    if self.rule is None:
+                        plain = {name: untracked(a) for name, a in options.items()}
+                        return constants(a.xp, self.forward(*map(untracked, args), **plain))
+                    return self(*self._positional(args, options, name))
+        return self.forward(*args, **options) if level < 0 else self._record(level, xp, args, options)
+
+    def _positional(self, args: tuple[Any, ...], options: dict[str, Any], name: str) -> tuple[Any, ...]:
+        """The arguments with the tracked option ``name``, and those before it, in their places."""
+        parameters = self.rule.parameters  # type: ignore[union-attr]
+        if name not in parameters or not set(options) <= set(parameters):
+            raise DifferentiationError(
+                f"{self.name}() got a tracked array as the option {name!r}, through which no gradient flows: "
+                "pass nnx.stop_gradient(...) of it"
+            )
+        return args + tuple(options.get(parameter) for parameter in parameters[len(args) :])
+
+    def _record(self, level: int, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        rule = self.rule
+        if rule is None:
+            return constants(xp, self.forward(*map(untracked, args), **options))
+        if rule.promotes:
+            args = _promote(args)
+        values = list(args)
+        inputs: list[tuple[int, Node]] = []  # the arguments that carry a gradient at this level
+        plain = True  # whether no outer differentiation sees the values
+        for position, a in enumerate(args):
+            if type(a) is Tracked:
+                node = a.node
+                if node.level == level:
+                    inputs.append((position, node))
+                    a = values[position] = a.value
+                elif node.level == 0:
+                    a = values[position] = a.value
+                if type(a) is Tracked:
+                    plain = False
+        if not plain:  # an array may refuse an operator with a tracked one on its right; a tracked one does not
+            values = [constants(xp, a) if type(a) is not Tracked and is_array(a) else a for a in values]
+        y, saved = self._evaluate(values, options, plain)
+        if level == 0:
+            return Tracked(y, xp, CONSTANT)
+        environment = (y, saved, *values)
+        edges = []
+        pickers = rule.pickers
+        for position, node in inputs:
+            found = pickers.get(position) or rule.derivative(position)
+            if found is None:
+                raise DifferentiationError(
+                    f"{self.name}() has no derivative by its argument {rule.parameters[position]!r}: "
+                    "pass nnx.stop_gradient(...) of it"
+                )
+            derivative, pick, of_options = found
+            edges.append((node, derivative, pick(environment, options) if of_options else pick(environment)))
+        result = Tracked(y, xp, Node(level, xp.raw if plain and type(y) is not Tracked else xp, tuple(edges)))
+        if observers:
+            tell_recorded(self, result)
+        return result
+
+    def _evaluate(self, values: Sequence[Any], options: dict[str, Any], plain: bool) -> tuple[Any, Any]:
+        """The result, and what the adjoints of an op want saved."""
+        return (self.forward if plain else self)(*values, **options), None
+
+
+class Cast(Primitive):
+    """A function that is told the dtype of its result: one of integers or booleans is a constant."""
+
+    __slots__ = ()
+
+    def _record(self, level: int, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        result = super()._record(level, xp, args, options)
+        kind = dtype_kind(xp.raw, result.dtype)
+        if kind == "complex floating" and level > 0:
+            raise MissingRuleError(
+                f"{self.name}() made a complex array of a tracked one, and nnx has no derivatives of complex "
+                "functions: pass nnx.stop_gradient(...) if none is meant"
+            )
+        return result if kind == "real floating" else constants(xp, untracked(result))
+
+
+def constants(xp: Any, y: Any) -> Any:
+    """Raw results as tracked constants; results that are no arrays, as they are."""
+    if isinstance(y, tuple):
+        items = [constants(xp, item) for item in y]
+        return type(y)(*items) if hasattr(y, "_fields") else tuple(items)
+    if isinstance(y, list):
+        return [constants(xp, item) for item in y]
+    return Tracked(y, xp, CONSTANT) if hasattr(y, "shape") else y
+
+
+def untracked(x: Any) -> Any:
+    """The raw value beneath every differentiation; of nested tuples and lists too."""
+    while type(x) is Tracked:
+        x = x.value
+    if type(x) is tuple or type(x) is list:
+        return type(x)(map(untracked, x))
+    return x
+
+
+def _promote(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cast array arguments of several dtypes to their common one, on record."""
+    common = None
+    for a in args:
+        dtype = getattr(a, "dtype", None)
+        if dtype is not None and common is not None and dtype != common:
+            break
+        common = dtype if common is None else common
+    else:
+        return args
+    xp: Array = next(a.xp for a in args if type(a) is Tracked)
+    namespace_of(*args)  # says so if they are of two libraries
+    dtype = xp.result_type(*args)
+    return tuple(xp.astype(a, dtype) if hasattr(a, "dtype") and a.dtype != dtype else a for a in args)

@@ -1,0 +1,140 @@
+"""Derivative rules: formulae whose parameters name what they need.
+
+A derivative is a function ``(g, ...)`` or ``(xp, g, ...)`` from the gradient of the result to the
+gradient of one argument. Its other parameters are picked by name:
+
+``y``
+    the result
+``x1``
+    the argument of that name: an array, or an option such as ``axis`` (the default, where the
+    caller left it out, is the derivative's own)
+``x1_shape``, ``x1_dtype``
+    the shape or dtype of the argument of that name, which spares keeping the array alive
+``shapes``, ``position``
+    for functions of a sequence of arrays: all their shapes, and which one this is
+``saved``
+    what the forward of an op left for its adjoints
+
+So ``lambda g, y: g * y`` is the whole rule of ``exp``, and the tape keeps ``y`` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any
+
+from nnx._typing import Array, Namespace
+
+_MISSING = object()
+
+
+def parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The names of a function's positional parameters, and the defaults of the last of them."""
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    defaults = function.__defaults__ or ()
+    return names, dict(zip(reversed(names), reversed(defaults), strict=False))
+
+
+class Derivative:
+    """A formula, and the names of what it needs besides ``xp`` and ``g``.
+
+    Args:
+        formula: the function that computes.
+        signature: the function whose parameters name the needs, if it is not ``formula``.
+    """
+
+    __slots__ = ("defaults", "formula", "names", "wants_xp")
+
+    def __init__(self, formula: Callable[..., Array], signature: Callable[..., Any] | None = None) -> None:
+        self.formula = formula
+        names, self.defaults = parameters(signature or formula)
+        self.wants_xp = names[0] == "xp"
+        self.names = names[2:] if self.wants_xp else names[1:]
+
+    def __call__(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
+        """The gradient of the argument; ``needs`` are the values of :attr:`names`, in order."""
+        return self.formula(xp, g, *needs) if self.wants_xp else self.formula(g, *needs)
+
+
+class Rule:
+    """How a function is differentiated.
+
+    Args:
+        parameters: the names of its positional parameters, in the order of the standard.
+        derivatives: a derivative for each array argument that has one, by parameter name.
+        promotes: its array arguments are cast to one dtype before it computes.
+        sequence: it takes one sequence of arrays, and the derivative ``arrays`` serves each.
+        casts: it is told the dtype of its result, which need not be one of floats.
+
+    Attributes:
+        pickers: what :meth:`derivative` has answered, by position.
+    """
+
+    __slots__ = ("casts", "derivatives", "parameters", "pickers", "promotes", "sequence")
+
+    def __init__(
+        self,
+        parameters: tuple[str, ...],
+        derivatives: Mapping[str, Derivative],
+        *,
+        promotes: bool = False,
+        sequence: bool = False,
+        casts: bool = False,
+    ) -> None:
+        self.parameters = parameters
+        self.derivatives = derivatives
+        self.promotes = promotes
+        self.sequence = sequence
+        self.casts = casts
+        self.pickers: dict[int, tuple[Derivative, Picker, bool]] = {}
+
+    def derivative(self, position: int) -> tuple[Derivative, Picker, bool] | None:
+        """The derivative by the argument at ``position``, and what :meth:`_picker` answers for it."""
+        found = self.pickers.get(position)
+        if found is None:
+            name = "arrays" if self.sequence else self.parameters[position]
+            derivative = self.derivatives.get(name)
+            if derivative is None:
+                return None
+            found = self.pickers[position] = derivative, *self._picker(derivative, position)
+        return found
+
+    def _picker(self, derivative: Derivative, position: int) -> tuple[Picker, bool]:
+        """What picks the needs of a derivative, and whether it is to be given the options too."""
+        names, parameters = derivative.names, self.parameters
+        plain = {"y": 0, "saved": 1, **{name: i + 2 for i, name in enumerate(parameters)}}
+        if names and all(name in plain and name not in derivative.defaults for name in names):
+            places = [plain[name] for name in names]
+            get = itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
+            return get, False
+        picks = tuple(self._pick(name, derivative, position) for name in names)
+        return (lambda environment, options: tuple([pick(environment, options) for pick in picks])), True
+
+    def _pick(self, need: str, derivative: Derivative, position: int) -> Callable[[Environment, Options], Any]:
+        parameters = self.parameters
+        if need == "y":
+            return lambda environment, options: environment[0]
+        if need == "saved":
+            return lambda environment, options: environment[1]
+        if need == "position":
+            return lambda environment, options: position
+        if need == "shapes":
+            return lambda environment, options: tuple([a.shape for a in environment[2:]])
+        if need.endswith(("_shape", "_dtype")):
+            attribute, at = need[-5:], parameters.index(need[:-6]) + 2
+            # a Python scalar has neither
+            return lambda environment, options: getattr(environment[at], attribute, ())
+        default = derivative.defaults.get(need, _MISSING)
+        at = parameters.index(need) + 2 if need in parameters else -1
+        if default is _MISSING:
+            return lambda environment, options: options[need] if at < 0 else environment[at]
+        return lambda environment, options: environment[at] if 0 < at < len(environment) else options.get(need, default)
+
+
+Environment = tuple[Any, ...]
+"""The result, what was saved, and the positional arguments of a call."""
+
+Options = Mapping[str, Any]
+Picker = Callable[..., tuple[Any, ...]]

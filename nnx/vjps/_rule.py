@@ -1,0 +1,78 @@
+"""The forms in which the chapters write their rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from nnx._typing import Array, Namespace
+from nnx.tape.rule import Derivative, Rule
+
+Formula = Callable[..., Array]
+
+
+def rule(parameters: str, *, casts: bool = False, **derivatives: Formula) -> Rule:
+    """The rule of a function with these positional parameters: ``rule("x axes", x=...)``.
+
+    A parameter that callers may name, as in ``permute_dims(x, axes=...)``, needs a default in the
+    formula.
+    """
+    found = {name: Derivative(formula) for name, formula in derivatives.items()}
+    return Rule(tuple(parameters.split()), found, casts=casts)
+
+
+def unary(formula: Formula) -> Rule:
+    """The rule of an elementwise function of ``x``."""
+    return rule("x", x=formula)
+
+
+def binary(x1: Formula, x2: Formula) -> Rule:
+    """The rule of an elementwise function of ``x1`` and ``x2``, which broadcast and promote."""
+    derivatives = {"x1": Summed("x1", x1), "x2": Summed("x2", x2)}
+    return Rule(("x1", "x2"), derivatives, promotes=True)
+
+
+def sequence(formula: Formula) -> Rule:
+    """The rule of a function of a sequence of arrays; ``position`` says which one it is by."""
+    return Rule(("arrays",), {"arrays": Derivative(formula)}, promotes=True, sequence=True)
+
+
+class Summed(Derivative):
+    """The derivative by an argument that was broadcast: the formula, summed over the copies."""
+
+    __slots__ = ()
+
+    def __init__(self, parameter: str, formula: Formula) -> None:
+        super().__init__(formula)
+        self.names = (f"{parameter}_shape", *self.names)
+
+    def __call__(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
+        g = self.formula(xp, g, *needs[1:]) if self.wants_xp else self.formula(g, *needs[1:])
+        return g if g.shape == needs[0] else unbroadcast(xp, g, needs[0])
+
+
+def unbroadcast(xp: Namespace, g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum ``g`` over the axes along which an array of ``shape`` was repeated."""
+    extra = len(g.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        axis + extra for axis, n in enumerate(shape) if n == 1 and g.shape[axis + extra] != 1
+    )
+    return xp.reshape(xp.sum(g, axis=axes), shape)
+
+
+def restore(
+    xp: Namespace, g: Array, shape: tuple[int, ...], axis: int | tuple[int, ...] | None, keepdims: bool
+) -> Array:
+    """Give a reduced ``g`` its reduced axes back, with length 1."""
+    if keepdims:
+        return g
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    reduced = {a % len(shape) for a in axes} if shape else set()
+    return xp.reshape(g, tuple(1 if a in reduced else n for a, n in enumerate(shape)))
+
+
+def count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
+    """How many elements a reduction over ``axis`` puts together."""
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return prod(shape[a] for a in axes)

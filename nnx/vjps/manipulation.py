@@ -1,0 +1,68 @@
+"""Derivatives of the functions that move elements about: the gradient is moved back."""
+
+from __future__ import annotations
+
+from nnx._typing import Array, DType, Namespace
+from nnx.tape.rule import Rule
+from nnx.vjps._rule import rule, sequence, unbroadcast
+
+
+def _part(xp: Namespace, g: Array, position: int, shapes: tuple[tuple[int, ...], ...], axis: int | None = 0) -> Array:
+    """The part of a concatenation's gradient that belongs to one array."""
+    if axis is None:
+        shapes, shape, axis = tuple((_size(s),) for s in shapes), shapes[position], 0
+    else:
+        shape = shapes[position]
+        axis %= len(shape)
+    start = sum(s[axis] for s in shapes[:position])
+    key = (slice(None),) * axis + (slice(start, start + shapes[position][axis]),)
+    return xp.reshape(g[(*key, ...)], shape)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def _layer(xp: Namespace, g: Array, position: int, axis: int = 0) -> Array:
+    return g[(slice(None),) * (axis % len(g.shape)) + (position, ...)]
+
+
+def _permute_back(xp: Namespace, g: Array, axes: tuple[int, ...] = ()) -> Array:
+    back = sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))
+    return xp.permute_dims(g, tuple(back))
+
+
+def _roll_back(
+    xp: Namespace, g: Array, shift: int | tuple[int, ...] = 0, axis: int | tuple[int, ...] | None = None
+) -> Array:
+    return xp.roll(g, -shift if isinstance(shift, int) else tuple(-s for s in shift), axis=axis)
+
+
+def _cast_back(xp: Namespace, g: Array, x_dtype: DType) -> Array:
+    return xp.astype(g, x_dtype)
+
+
+def _sum_copies(xp: Namespace, g: Array, x_shape: tuple[int, ...]) -> Array:
+    return unbroadcast(xp, g, x_shape)
+
+
+RULES: dict[str, Rule] = {
+    "astype": rule("x dtype", casts=True, x=_cast_back),
+    "broadcast_to": rule("x shape", x=_sum_copies),
+    "concat": sequence(_part),
+    "expand_dims": rule("x", x=lambda xp, g, x_shape: xp.reshape(g, x_shape)),
+    "flip": rule("x", x=lambda xp, g, axis=None: xp.flip(g, axis=axis)),
+    "moveaxis": rule("x source destination", x=lambda xp, g, source, destination: xp.moveaxis(g, destination, source)),
+    "permute_dims": rule("x axes", x=_permute_back),
+    "reshape": rule("x shape", x=lambda xp, g, x_shape: xp.reshape(g, x_shape)),
+    "roll": rule("x shift", x=_roll_back),
+    "squeeze": rule("x axis", x=lambda xp, g, x_shape: xp.reshape(g, x_shape)),
+    "stack": sequence(_layer),
+    "tril": rule("x", x=lambda xp, g, k=0: xp.tril(g, k=k)),
+    "triu": rule("x", x=lambda xp, g, k=0: xp.triu(g, k=k)),
+}
+
+GAPS = frozenset("broadcast_arrays meshgrid repeat tile to_device unstack".split())
