@@ -1,0 +1,127 @@
+"""NumPy kernels of functions of ``nnx.ops``, by name.
+
+Each computes what its reference does, in fewer passes over memory and fewer calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from nnx._typing import Array, Kernel
+from nnx.ops.softmax import label_error
+from nnx_numpy import dropout, optim
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> Array:
+    """Ones that nobody may change: a product with them is the quickest sum over an axis."""
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+@lru_cache(maxsize=64)
+def _row_starts(rows: int, length: int) -> Array:
+    """The place of each row's first element in a flattened matrix."""
+    starts = np.arange(0, rows * length, length)
+    starts.flags.writeable = False
+    return starts
+
+
+def _rows(x: Array) -> Array:
+    return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
+
+
+def _ids(labels: Array) -> Array:
+    """Labels as the indices that NumPy takes: of uint64 and int64 it would make floats."""
+    return labels.reshape(-1).astype(np.int64, copy=False)
+
+
+def linear_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Add the bias in place."""
+    y = np.dot(_rows(x), weight)
+    if bias is not None:
+        np.add(y, bias, out=y)
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[1])
+
+
+def linear_x(xp: Any, g: Array, weight: Array) -> Array:
+    """Multiply by a view of the transposed weight."""
+    gradient = np.dot(_rows(g), weight.T)
+    return gradient if g.ndim == 2 else gradient.reshape(*g.shape[:-1], weight.shape[0])
+
+
+def linear_weight(xp: Any, g: Array, x: Array) -> Array:
+    """Multiply by a view of the transposed input."""
+    return np.dot(_rows(x).T, _rows(g))
+
+
+def linear_bias(xp: Any, g: Array) -> Array:
+    """Sum by a product with ones."""
+    g = _rows(g)
+    return np.dot(_ones(g.shape[0], g.dtype), g)
+
+
+def relu_forward(xp: Any, x: Array) -> Array:
+    """Leave the type of the zero to NumPy."""
+    return np.maximum(x, 0.0)
+
+
+def relu_x(xp: Any, g: Array, y: Array) -> Array:
+    """Multiply by the mask, which is quicker than to select by it."""
+    return np.multiply(g, y > 0)
+
+
+def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean: bool = False) -> tuple[Array, Array]:
+    """Work in one buffer, and look the label's logit up instead of masking all others."""
+    z, ids = _rows(logits), _ids(labels)
+    n, classes = z.shape
+    if n and (np.maximum.reduce(ids) >= classes or np.minimum.reduce(ids) < 0):
+        raise label_error(int(ids.min()), int(ids.max()), classes)
+    # a reduction over short rows costs a call for each: over columns it is vectorised
+    top = np.maximum.reduce(z.T.copy(), axis=0) if classes < 64 and n else np.maximum.reduce(z, axis=1)
+    p = np.subtract(z, top[:, None], order="C")
+    loss = p.ravel()[_row_starts(n, classes) + ids]
+    np.exp(p, out=p)
+    total = np.dot(p, _ones(classes, p.dtype))
+    p /= total[:, None]
+    np.subtract(np.log(total, out=total), loss, out=loss)
+    p = p.reshape(logits.shape)
+    if mean:
+        return np.add.reduce(loss) / loss.dtype.type(n), p
+    return loss.reshape(labels.shape), p
+
+
+def softmax_cross_entropy_logits(xp: Any, g: Array, saved: Array, labels: Array, mean: bool = False) -> Array:
+    """Subtract at the labels alone."""
+    p, ids = _rows(saved), _ids(labels)
+    n, classes = p.shape
+    scale = g / p.dtype.type(n) if mean else g.reshape(-1)
+    gradient = np.multiply(p, scale if mean else scale[:, None], order="C")
+    gradient.ravel()[_row_starts(n, classes) + ids] -= scale
+    return gradient.reshape(saved.shape)
+
+
+KERNELS: Mapping[str, Kernel] = MappingProxyType(
+    {
+        kernel.__name__: kernel
+        for kernel in (
+            linear_bias,
+            linear_forward,
+            linear_weight,
+            linear_x,
+            relu_forward,
+            relu_x,
+            softmax_cross_entropy_forward,
+            softmax_cross_entropy_logits,
+        )
+    }
+    | dropout.KERNELS
+    | optim.KERNELS
+)

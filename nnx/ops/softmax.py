@@ -1,0 +1,112 @@
+"""Softmax, and the cross-entropy of its result."""
+
+from __future__ import annotations
+
+from math import prod
+
+from nnx._errors import LabelError
+from nnx._typing import Array, Namespace
+from nnx.backend import library_of, native_device
+from nnx.ops._op import op
+from nnx.tape.primitive import untracked
+
+
+def softmax_forward(xp: Namespace, x: Array, *, axis: int = -1) -> Array:
+    """Softmax: y_i = exp(x_i) / Σ_j exp(x_j), computed on x - max(x), so that nothing overflows.
+
+    Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.
+
+    Args:
+        x: any shape, floating-point.
+        axis: the axis of the classes, along which y adds to 1.
+    """
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+def softmax_x(xp: Namespace, g: Array, y: Array, axis: int = -1) -> Array:
+    """Y · (g - Σ_j g_j y_j)."""
+    gy = g * y
+    return gy - xp.sum(gy, axis=axis, keepdims=True) * y
+
+
+def log_softmax_forward(xp: Namespace, x: Array, *, axis: int = -1) -> Array:
+    """The logarithm of softmax: y_i = x_i - ln Σ_j exp(x_j), without forming the softmax.
+
+    Args:
+        x: any shape, floating-point.
+        axis: the axis of the classes.
+    """
+    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+def log_softmax_x(xp: Namespace, g: Array, y: Array, axis: int = -1) -> Array:
+    """G - softmax(x) Σ_j g_j."""
+    return g - xp.sum(g, axis=axis, keepdims=True) * xp.exp(y)
+
+
+def softmax_cross_entropy_forward(
+    xp: Namespace, logits: Array, labels: Array, *, mean: bool = False
+) -> tuple[Array, Array]:
+    """Cross-entropy of softmax with class ids: loss = ln Σ_j exp(z_j) - z_label.
+
+    Args:
+        logits: z, shape (..., classes).
+        labels: integer ids, shape (...), each in 0 … classes-1. Where the values cannot be read at
+            once (on a GPU, or under a compiler), a label out of range makes the loss NaN.
+        mean: answer the mean over all examples.
+
+    Returns:
+        The loss of each example, shape (...), or their mean; and, for the adjoint, softmax(z).
+    """
+    classes = logits.shape[-1]
+    check_labels(labels, classes)
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    e = xp.exp(shifted)
+    total = xp.sum(e, axis=-1, keepdims=True)
+    hit = _one_hot(xp, labels, classes)
+    picked = xp.sum(xp.where(hit, shifted, 0.0), axis=-1)
+    loss = xp.log(xp.squeeze(total, axis=-1)) - picked
+    loss = xp.where(xp.any(hit, axis=-1), loss, float("nan"))
+    return xp.mean(loss) if mean else loss, e / total
+
+
+def softmax_cross_entropy_logits(xp: Namespace, g: Array, saved: Array, labels: Array, mean: bool = False) -> Array:
+    """G · (softmax(z) - one_hot(label)), divided by the number of examples for the mean."""
+    hit = xp.astype(_one_hot(xp, labels, saved.shape[-1]), saved.dtype)
+    if mean:
+        return (g / prod(labels.shape)) * (saved - hit)
+    return xp.expand_dims(g, axis=-1) * (saved - hit)
+
+
+def _one_hot(xp: Namespace, labels: Array, classes: int) -> Array:
+    """Boolean, shape (..., classes): true at the label."""
+    if classes - 1 > xp.iinfo(labels.dtype).max:
+        labels = xp.astype(labels, xp.int32)
+    ids = xp.arange(classes, dtype=labels.dtype, device=native_device(labels))
+    return ids == xp.expand_dims(labels, axis=-1)
+
+
+def check_labels(labels: Array, classes: int) -> None:
+    """Raise ``LabelError`` if a label that can be read at once is out of range."""
+    labels = untracked(labels)
+    library = library_of(labels)
+    if 0 in labels.shape or library.backend is None or not library.backend.readable(labels):
+        return
+    low, high = int(library.namespace.min(labels)), int(library.namespace.max(labels))
+    if low < 0 or high >= classes:
+        raise label_error(low, high, classes)
+
+
+def label_error(low: int, high: int, classes: int) -> LabelError:
+    """The error for labels from ``low`` to ``high``."""
+    return LabelError(
+        f"labels from 0 to {classes - 1} were expected, one for each of the {classes} logits; "
+        f"got labels from {low} to {high}"
+    )
+
+
+softmax = op(softmax_forward, x=softmax_x)
+log_softmax = op(log_softmax_forward, x=log_softmax_x)
+softmax_cross_entropy = op(softmax_cross_entropy_forward, saves=True, logits=softmax_cross_entropy_logits)
