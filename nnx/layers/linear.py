@@ -1,0 +1,79 @@
+"""The dense layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nnx import init, ops
+from nnx._errors import ArgumentError, DTypeError, ShapeError
+from nnx._typing import Array
+from nnx.backend import Device, is_array, namespace_of
+from nnx.module import Module, Parameter
+from nnx.random import Generator
+
+
+class Linear(Module):
+    """The affine map y = x W + b.
+
+    Shape: (..., in_features) -> (..., out_features).
+
+    Args:
+        in_features: the length of the last axis of x.
+        out_features: the length of the last axis of y.
+        bias: whether there is a b.
+        weight_init: makes W, shape (in_features, out_features).
+        bias_init: makes b, shape (out_features,).
+        dtype: the dtype of parameters, inputs and outputs.
+        device: a device flag; ``None`` for the default device.
+        rng: where the initial weights come from; ``None`` for the default generator.
+
+    Raises:
+        ShapeError, DTypeError: when it is called on an array that does not fit.
+        MixedLibrariesError, DeviceError: the array is of another library, or elsewhere.
+    """
+
+    weight: Parameter  # (in_features, out_features)
+    bias: Parameter | None  # (out_features,)
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        weight_init: Callable[..., Array] = init.glorot_uniform,
+        bias_init: Callable[..., Array] = init.zeros,
+        dtype: str = "float32",
+        device: str | Device | None = None,
+        rng: Generator | None = None,
+    ) -> None:
+        if in_features < 1 or out_features < 1:
+            raise ArgumentError(
+                f"a Linear layer needs at least one feature on each side, got {in_features} and {out_features}"
+            )
+        self.weight = weight_init((in_features, out_features), dtype=dtype, device=device, rng=rng)
+        self.bias = bias_init((out_features,), dtype=dtype, device=device, rng=rng) if bias else None
+
+    def __call__(self, x: Array) -> Array:
+        weight = self.weight
+        if not is_array(x):
+            raise DTypeError(f"{self!r} expected an array, got {type(x).__name__}: make one with nnx.asarray(...)")
+        dtype = x.dtype
+        if dtype is not weight.dtype and dtype != weight.dtype:
+            namespace_of(x, weight)  # arrays of two libraries are the better explanation
+            raise DTypeError(
+                f"{self!r} has {weight.dtype} parameters and expected input of that dtype, got {x.dtype}: "
+                f"cast the input, or the model with model.to(dtype=...)"
+            )
+        if not x.shape or x.shape[-1] != weight.shape[0]:
+            raise ShapeError(f"{self!r} expected input of shape (..., {weight.shape[0]}), got {tuple(x.shape)}")
+        return ops.linear(x, weight, self.bias)
+
+    def operations(self, x: tuple[int, ...], y: tuple[int, ...]) -> int:
+        rows = 1
+        for n in y[:-1]:
+            rows *= n
+        return rows * y[-1] * (2 * x[-1] - 1 + (self.bias is not None))
+
+    def _arguments(self) -> str:
+        return ", ".join(map(str, self.weight.shape)) + ("" if self.bias is not None else ", bias=False")

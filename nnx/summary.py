@@ -1,0 +1,175 @@
+"""What a model consists of: a table of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+from nnx._declare import declared
+from nnx._errors import ShapeError
+from nnx._typing import Array
+from nnx.backend import dtype_kind, namespace_of
+from nnx.layers.sequential import Sequential, function_name
+from nnx.module import Module
+
+
+class Row(NamedTuple):
+    """One layer of a summary.
+
+    Attributes:
+        name: the path to it.
+        layer: its text form.
+        output: the shape of what it answered.
+        parameters: how many numbers its own parameters hold.
+        operations: floating-point operations of its own in one call, where the layer counts them.
+        memory: bytes of its own arrays and of what it answered.
+    """
+
+    name: str
+    layer: str
+    output: tuple[int, ...]
+    parameters: int
+    operations: int
+    memory: int
+
+
+class Summary:
+    """The layers of a model in the order in which they answered; print it for a table."""
+
+    def __init__(self, rows: list[Row], *, trained: int, frozen: int) -> None:
+        self.rows = rows
+        self.trained = trained
+        self.frozen = frozen
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are parameters, frozen ones included."""
+        return self.trained + self.frozen
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of one call."""
+        return sum(row.operations for row in self.rows)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arrays of the model and of what its layers answer."""
+        return sum(row.memory for row in self.rows)
+
+    def __str__(self) -> str:
+        head = ("name", "layer", "output", "parameters", "operations", "memory")
+        body = [
+            (r.name, r.layer, str(r.output), f"{r.parameters:,}", f"{r.operations:,}", _bytes(r.memory))
+            for r in self.rows
+        ]
+        total = ("total", "", "", f"{self.parameters:,}", f"{self.operations:,}", _bytes(self.memory))
+        widths = [max(map(len, column)) for column in zip(head, *body, total, strict=True)]
+
+        def line(cells: tuple[str, ...]) -> str:
+            left = [cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
+            right = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
+            return "  ".join(left + right).rstrip()
+
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        lines = [line(head), rule, *map(line, body), rule, line(total)]
+        if self.frozen:
+            lines.append(f"{self.trained:,} parameters are trained, {self.frozen:,} are frozen")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def summary(model: Module, shape: tuple[int, ...], *, dtype: str = "float32") -> Summary:
+    """Call a model on zeros, and tell what each of its layers is and answers.
+
+    Args:
+        model: it is called once, to predict, and stays as it was.
+        shape: the shape of a batch of inputs, e.g. ``(1, 784)``.
+        dtype: the dtype of the inputs.
+
+    Raises:
+        ShapeError: the shape is empty, or does not fit the model.
+
+    >>> import nnx
+    >>> print(nnx.summary(nnx.Sequential(nnx.Linear(784, 10), nnx.relu), (1, 784)))
+    name  layer            output   parameters  operations    memory
+    ----------------------------------------------------------------
+    0     Linear(784, 10)  (1, 10)       7,850      15,690  30.7 KiB
+    1     relu             (1, 10)           0           0      40 B
+    ----------------------------------------------------------------
+    total                                7,850      15,690  30.7 KiB
+    """
+    if not shape or prod(shape) < 1:
+        raise ShapeError(f"the shape of a batch of at least one example was expected, got {shape}")
+    rows: list[Row] = []
+    seen: set[int] = set()  # arrays that stand in several places count once
+    twin, _ = model._twin(False, {})
+    for name, module in twin.modules().items():
+        _watch(name, module, rows, seen)
+    place = model.device
+    twin(place.namespace.zeros(shape, dtype=getattr(place.namespace, dtype), device=place.native))
+    trained = sum(prod(array.shape) for array in model.parameters().values())
+    return Summary(rows, trained=trained, frozen=sum(row.parameters for row in rows) - trained)
+
+
+def _watch(name: str, module: Module, rows: list[Row], seen: set[int]) -> None:
+    """Have a module add a row when it has answered; a Sequential has its functions do so."""
+    if isinstance(module, Sequential):
+        layers = [
+            layer if isinstance(layer, Module) else _watched(f"{name}.{i}".lstrip("."), layer, rows)
+            for i, layer in enumerate(module.layers)
+        ]
+        object.__setattr__(module, "layers", tuple(layers))
+        return
+    kind = type(module)
+
+    def call(self: Any, x: Array, *args: Any, **options: Any) -> Array:
+        y: Array = kind.__call__(self, x, *args, **options)
+        own = [array for array in _own(self, declared(kind).parameters) if id(array) not in seen]
+        seen.update(map(id, own))
+        held = sum(map(_size, [*own, *_own(self, declared(kind).buffers)]))
+        parameters = sum(int(prod(array.shape)) for array in own)
+        operations = self.operations(tuple(x.shape), tuple(y.shape))
+        text = repr(module)
+        text = kind.__name__ if "\n" in text else text  # the modules below have rows of their own
+        rows.append(Row(name or "(model)", text, tuple(y.shape), parameters, operations, held + _size(y)))
+        return y
+
+    module.__class__ = type(kind.__name__, (kind,), {"__call__": call, "__slots__": ()})
+
+
+def _watched(name: str, function: Callable[[Array], Array], rows: list[Row]) -> Callable[[Array], Array]:
+    def call(x: Array) -> Array:
+        y = function(x)
+        rows.append(Row(name, function_name(function), tuple(y.shape), 0, 0, _size(y)))
+        return y
+
+    return call
+
+
+def _own(module: Module, attributes: tuple[str, ...]) -> list[Array]:
+    """The arrays that a module itself holds in these attributes."""
+    return [array for name in attributes if (array := module.__dict__.get(name)) is not None]
+
+
+def _size(array: Array) -> int:
+    """Bytes of an array."""
+    xp = namespace_of(array)
+    kind = dtype_kind(xp, array.dtype)
+    bits = 8 if kind == "bool" else (xp.finfo if "floating" in kind else xp.iinfo)(array.dtype).bits
+    return int(prod(array.shape) * bits * (2 if kind == "complex floating" else 1) // 8)
+
+
+def _bytes(n: int) -> str:
+    """A number of bytes as people read it.
+
+    >>> _bytes(40), _bytes(31400), _bytes(5 * 2**30)
+    ('40 B', '30.7 KiB', '5.0 GiB')
+    """
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{n} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
