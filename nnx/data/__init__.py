@@ -1,0 +1,5 @@
+"""Batches of arrays."""
+
+from nnx.data.batches import Batches, batches
+
+__all__ = ["Batches", "batches"]

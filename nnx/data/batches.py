@@ -1,0 +1,185 @@
+"""Arrays, cut into batches along their first axis."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+from nnx._errors import ArgumentError, ShapeError
+from nnx._typing import Array
+from nnx.backend import HOST, Device, asarray, device_of, library_of, load_backend, native_device
+from nnx.backend import device as find_device
+from nnx.random import Generator, default_generator
+
+GATHER_BYTES = 1 << 18
+"""Small batches are gathered, and moved, several at once: up to so many bytes, which a cache holds."""
+
+
+class Batches:
+    """What :func:`batches` answers: it can be iterated any number of times, and has a length.
+
+    Attributes:
+        examples: the length of the arrays.
+        batch_size: the examples of a batch; the last one may have fewer.
+        device: where the batches are moved to; ``None`` if they stay where they are.
+    """
+
+    def __init__(
+        self,
+        *arrays: Array,
+        batch_size: int,
+        shuffle: bool = False,
+        rng: Generator | None = None,
+        drop_last: bool = False,
+        device: str | Device | None = None,
+    ) -> None:
+        self.examples = _common_length(arrays)
+        self.batch_size = _positive(batch_size)
+        self.device = None if device is None else find_device(device)
+        self._sources = [_Source(array, self.batch_size, self.device) for array in arrays]
+        self._shuffle = shuffle
+        self._rng = rng
+        self._used = self.examples - self.examples % self.batch_size if drop_last else self.examples
+        if not self._used:
+            raise ShapeError(
+                f"with drop_last=True no batch is left of {self.examples} examples: they make no whole one of "
+                f"{self.batch_size}"
+            )
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return (self._used + self.batch_size - 1) // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        """One pass, in an order of its own if the batches are shuffled."""
+        order = (self._rng or default_generator()).permutation(self.examples) if self._shuffle else None
+        return zip(*(source.slices(self._used, order) for source in self._sources), strict=True)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(tuple(source.array.shape)) for source in self._sources)
+        where = "" if self.device is None else f" on {self.device}"
+        return f"<{len(self)} batches of {self.batch_size} from arrays of shape {shapes}{where}>"
+
+
+def batches(
+    *arrays: Array,
+    batch_size: int,
+    shuffle: bool = False,
+    rng: Generator | None = None,
+    drop_last: bool = False,
+    device: str | Device | None = None,
+) -> Batches:
+    """Cut arrays into batches of ``batch_size`` examples along their first axis.
+
+    In order, a batch is a slice, which shares memory with its array where the library has views.
+    Shuffled, it is gathered where the array lies, by an order that is the same on every backend.
+    NumPy arrays may be memory-mapped: no more is read than is asked for.
+
+    Args:
+        arrays: one or more, of any library, shape (examples, ...), all of one length.
+        batch_size: how many examples; the last batch has what is left.
+        shuffle: iterate in random order, a new one at each pass.
+        rng: draws the orders; ``None`` for the default generator.
+        drop_last: leave out a last batch of fewer than ``batch_size`` examples.
+        device: move the batches to that device; ``None`` leaves them where the arrays lie.
+
+    Raises:
+        ShapeError: the arrays differ in length or hold no example, or one has no axis.
+        ArgumentError: there is no array, or ``batch_size`` is no positive integer.
+
+    >>> import nnx
+    >>> x, y = nnx.asarray([[1.0], [2.0], [3.0]]), nnx.asarray([0, 1, 0])
+    >>> for xb, yb in nnx.data.batches(x, y, batch_size=2):
+    ...     print(xb.shape, yb)
+    (2, 1) [0 1]
+    (1, 1) [0]
+    """
+    return Batches(*arrays, batch_size=batch_size, shuffle=shuffle, rng=rng, drop_last=drop_last, device=device)
+
+
+class _Source:
+    """One of the arrays, and how its batches are made."""
+
+    def __init__(self, array: Array, batch_size: int, device: Device | None) -> None:
+        library = library_of(array)
+        if library.backend is load_backend(HOST):
+            array = library.namespace.asarray(array)  # a memory map becomes a plain view of its memory
+        self.array = array
+        self._xp = library.namespace
+        self._target = None if device is None or _lies_on(array, device) else device
+        self._batch_size = batch_size
+        backend = library.backend if self._target is None else self._target.backend
+        views = backend is not None and backend.views
+        size = batch_size * math.prod(array.shape[1:]) * _itemsize(self._xp, array)
+        self._gathered = batch_size * (max(1, GATHER_BYTES // max(1, size)) if views else 1)
+
+    def slices(self, used: int, order: Array | None) -> Iterator[Array]:
+        """The batches of the first ``used`` examples, or of the first ``used`` places of ``order``."""
+        if order is None and self._target is None:
+            yield from _cut(self.array, used, self._batch_size)
+            return
+        if order is not None:
+            order = self._indices(order)
+        for start in range(0, used, self._gathered):
+            stop = min(start + self._gathered, used)
+            if order is None:
+                several = self.array[start:stop, ...]
+            else:
+                several = self._xp.take(self.array, order[start:stop], axis=0)
+            if self._target is not None:
+                several = asarray(several, device=self._target)
+            if stop - start <= self._batch_size:
+                yield several
+            else:
+                yield from _cut(several, stop - start, self._batch_size)
+
+    def _indices(self, order: Array) -> Array:
+        """``order`` where the array lies."""
+        if library_of(self.array).backend is None:
+            return self._xp.asarray(order, device=native_device(self.array))
+        return asarray(order, device=device_of(self.array))
+
+
+def _cut(array: Array, length: int, size: int) -> Iterator[Array]:
+    for start in range(0, length, size):
+        yield array[start : min(start + size, length), ...]
+
+
+def _lies_on(array: Array, device: Device) -> bool:
+    return library_of(array).backend is device.backend and native_device(array) == device.native
+
+
+def _itemsize(xp: Any, array: Array) -> int:
+    """Bytes of an element, as far as the standard tells; only the size of a gather depends on it."""
+    if xp.isdtype(array.dtype, "integral"):
+        return int(xp.iinfo(array.dtype).bits) // 8
+    if xp.isdtype(array.dtype, ("real floating", "complex floating")):
+        return int(xp.finfo(array.dtype).bits) // 8
+    return 1
+
+
+def _common_length(arrays: tuple[Array, ...]) -> int:
+    if not arrays:
+        raise ArgumentError("batches() needs at least one array")
+    for array in arrays:
+        library_of(array)
+        if not array.shape:
+            raise ShapeError("an array of shape (examples, ...) was expected, got shape ()")
+    lengths = [int(array.shape[0]) for array in arrays]
+    if len(set(lengths)) > 1:
+        raise ShapeError(f"arrays of one length were expected, got lengths {', '.join(map(str, lengths))}")
+    if not lengths[0]:
+        raise ShapeError(f"at least one example was expected, got an array of shape {tuple(arrays[0].shape)}")
+    return lengths[0]
+
+
+def _positive(batch_size: Any) -> int:
+    try:
+        size = operator.index(batch_size)
+    except TypeError:
+        size = 0
+    if size < 1 or isinstance(batch_size, bool):
+        raise ArgumentError(f"batch_size must be a positive integer, got {batch_size!r}")
+    return size

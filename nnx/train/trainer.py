@@ -1,0 +1,184 @@
+"""The training loop, and what is done with a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from nnx import tree
+from nnx._errors import ArgumentError
+from nnx._typing import Array, Tree
+from nnx.backend import namespace_of
+from nnx.data import Batches
+from nnx.optim import Optimizer
+from nnx.random import Generator
+from nnx.train.feed import Feed
+from nnx.train.guard import Guard
+from nnx.train.history import History
+from nnx.train.interrupts import Interrupts
+from nnx.train.progress import choose
+from nnx.train.run import Run
+from nnx.train.scores import Metric, Scores, by_name
+
+PREDICTION_BATCH = 256
+"""The batch size of predictions, which need less memory than gradients do."""
+
+
+class Trainer:
+    """Trains a model, and evaluates it.
+
+    One step is ``value_and_grad`` of ``loss(model(x), y)`` and an update of the optimiser. Batches are
+    moved to the model's device; dtypes are left as they are. A fit goes on where the last one ended.
+
+    Args:
+        model: a :class:`nnx.Module`; it is trained in place.
+        loss: ``(prediction, target) -> array of shape ()``, the mean over the examples, e.g. one of
+            :mod:`nnx.losses`.
+        optimizer: one of :mod:`nnx.optim`, of this model alone.
+        metrics: functions ``(prediction, target) -> scalar``, means over the examples, e.g.
+            :func:`nnx.metrics.accuracy`. They are named by their ``__name__``.
+
+    Attributes:
+        history: the :class:`History` of all fits.
+        steps: how many steps were done.
+
+    Raises:
+        ArgumentError: two metrics have one name, or one that the history needs.
+
+    >>> import nnx
+    >>> x = nnx.asarray([[0.0], [1.0], [2.0], [3.0]])
+    >>> model = nnx.Linear(1, 1, rng=nnx.Generator(0))
+    >>> trainer = nnx.Trainer(model, loss=nnx.losses.mse, optimizer=nnx.optim.SGD(0.1))
+    >>> history = trainer.fit((x, 2 * x + 1), epochs=100, batch_size=4)
+    >>> history.loss[-1] < 1e-3
+    True
+    >>> trainer.predict(nnx.asarray([[4.0]])).round(1)
+    array([[9.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        loss: Callable[[Any, Array], Array],
+        optimizer: Optimizer,
+        metrics: Iterable[Metric] = (),
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.metrics = by_name(metrics)
+        self.history = History()
+        self.steps = 0
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        validation: Any = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        rng: Generator | None = None,
+        progress: bool | None = None,
+    ) -> History:
+        """Train on ``data``, and go on where the last fit ended.
+
+        Ctrl-C ends the fit after the step under way: the history so far comes back, with
+        ``history.interrupted`` set, and the model is usable. A second Ctrl-C raises.
+
+        Args:
+            data: a tuple ``(x, y)`` of arrays, on the host or a device; or an iterable of batches
+                ``(x, y)``, gone through once an epoch.
+            validation: as ``data``, evaluated after each epoch.
+            epochs: how many passes.
+            batch_size, shuffle, rng: of the batches made from a tuple, as in :func:`nnx.data.batches`.
+            progress: show a bar for each epoch. ``None``: where standard error is a terminal, or in a
+                notebook. ``True``: there, and elsewhere a line for each epoch.
+
+        Returns:
+            The history of all fits of this trainer.
+
+        Raises:
+            NonFiniteLossError: the loss became NaN or infinite. The model is as before that step or, on
+                a device whose results are waited for, as at the last check that found all finite, at
+                most 50 steps before.
+            ArgumentError, ShapeError: the data cannot be cut into batches.
+        """
+        if type(epochs) is not int or epochs < 1:
+            raise ArgumentError(f"epochs must be a positive integer, got {epochs!r}")
+        cut = {"batch_size": batch_size, "shuffle": shuffle, "rng": rng}
+        chosen = cut != {"batch_size": 32, "shuffle": True, "rng": None}
+        batches = Feed(data, self.model.device, passes=epochs, cut=cut, chosen=chosen)
+        held_out = None if validation is None else self._feed(validation, None, passes=epochs)
+        self.history.interrupted = False
+        display = choose(progress)
+        guard = Guard(self.model, self.optimizer, self.steps)
+        with Interrupts() as interrupts:
+            run = Run(
+                model=self.model,
+                loss=self.loss,
+                optimizer=self.optimizer,
+                metrics=self.metrics,
+                guard=guard,
+                validation=None if held_out is None else lambda: self._evaluate(held_out),
+                history=self.history,
+                display=display,
+                interrupts=interrupts,
+            )
+            try:
+                for epoch in range(1, epochs + 1):
+                    run.epoch(epoch, epochs, batches)
+            except KeyboardInterrupt:
+                if interrupts.count > 1:
+                    raise
+                run.end_early()
+            finally:
+                self.steps = guard.step
+                display.close()
+        self.history.interrupted |= interrupts.count > 0  # also if there was nothing left to interrupt
+        return self.history
+
+    def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, float]:
+        """The loss and the metrics of predictions on ``data``, as means over the examples.
+
+        Args:
+            data: a tuple ``(x, y)`` of arrays, or an iterable of batches ``(x, y)``.
+            batch_size: of the batches made from a tuple; 256 for ``None``.
+
+        Raises:
+            ArgumentError, ShapeError: the data cannot be cut into batches.
+        """
+        return self._evaluate(self._feed(data, batch_size))
+
+    def predict(self, x: Array, *, batch_size: int | None = None) -> Tree:
+        """The model's output for ``x``, made in batches.
+
+        Args:
+            x: shape (examples, ...), on the host or a device.
+            batch_size: 256 for ``None``.
+
+        Returns:
+            Shape (examples, ...), on the model's device; lists, tuples and dicts of such arrays if the
+            model answers them.
+
+        Raises:
+            ArgumentError, ShapeError: ``x`` cannot be cut into batches.
+        """
+        size = PREDICTION_BATCH if batch_size is None else batch_size
+        outputs = [self.model(xb) for (xb,) in Batches(x, batch_size=size, device=self.model.device)]
+        if len(outputs) == 1:
+            return outputs[0]
+        return tree.map_leaves(lambda *parts: namespace_of(*parts).concat(parts, axis=0), *outputs)
+
+    def _feed(self, data: Any, batch_size: int | None, *, passes: int = 1) -> Feed:
+        size = PREDICTION_BATCH if batch_size is None else batch_size
+        cut = {"batch_size": size}
+        return Feed(data, self.model.device, passes=passes, cut=cut, chosen=batch_size is not None)
+
+    def _evaluate(self, batches: Feed) -> dict[str, float]:
+        scores = Scores(self.metrics)
+        for x, y in batches:
+            prediction = self.model(x)
+            scores.add(self.loss(prediction, y), prediction, y)
+        return scores.results()
