@@ -38,7 +38,7 @@ def backward(roots: Sequence[tuple[Node, Array]], leaves: Sequence[Node], *, rel
         g = gradients.pop(node)
         xp = g.xp if type(g) is Tracked else node.xp
         for parent, derivative, needs in edges:
-            by_parent = derivative(xp, g, needs)
+            by_parent = derivative.pull(xp, g, needs)
             if observers:
                 tell_walked(node, derivative, by_parent)
             before = gradients.get(parent)

@@ -53,7 +53,7 @@ class Derivative:
         self.wants_xp = names[0] == "xp"
         self.names = names[2:] if self.wants_xp else names[1:]
 
-    def __call__(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
+    def pull(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
         """The gradient of the argument; ``needs`` are the values of :attr:`names`, in order."""
         return self.formula(xp, g, *needs) if self.wants_xp else self.formula(g, *needs)
 
