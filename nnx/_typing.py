@@ -57,6 +57,9 @@ class Backend(Protocol):
     one_device: bool
     """Whether all its arrays lie on one device, so that there is nothing to compare."""
 
+    defers: bool
+    """Whether its operators leave a right operand that they do not know to that operand's own."""
+
     @property
     def kernels(self) -> Mapping[str, Kernel]:
         """Functions that replace those of ``nnx.ops`` of the same name."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from nnx import tree
-from nnx._errors import DifferentiationError, DTypeError, ShapeError
+from nnx._errors import DifferentiationError, DTypeError, MissingRuleError, ShapeError
 from nnx._typing import Array, DType, Namespace, Tree
 from nnx.backend import asarray, dtype_kind, is_array, library_of, namespace_of
 from nnx.tape.backward import backward
@@ -127,6 +127,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: b
             if g.dtype != y.dtype:
                 raise DTypeError(f"a cotangent of dtype {y.dtype} was expected, as that of the value; got {g.dtype}")
             if type(y) is Tracked and y.node.level == trace.level:
+                if dtype_kind(y.xp.raw, y.dtype) != "real floating":
+                    raise MissingRuleError(f"nnx has no derivatives of complex functions; a value has dtype {y.dtype}")
                 outer = type(y.value) is Tracked and type(g) is not Tracked
                 roots.append((y.node, constants(y.xp, g) if outer else g))
 
@@ -183,6 +185,9 @@ class _Trace:
             seen.add(i % len(args))
             tracked[i], collect = self._track(args[i])
             self._arguments.append(collect)
+        if self._leaves and self._leaves[0].xp in _reluctant:
+            leaf = self._leaves[0]
+            tracked = [x if i in seen else tree.map_leaves(lambda a: companion(a, leaf), x) for i, x in enumerate(tracked)]
         return tracked, several
 
     def _track(self, x: Any) -> tuple[Any, Collect]:
@@ -205,9 +210,16 @@ class _Trace:
         return self._leaf(x, "the argument"), lambda found: found[place]
 
     def _track_model(self, model: Any) -> tuple[Any, Collect]:
-        start = len(self._leaves)
-        tracked = {name: self._leaf(array, name) for name, array in model.parameters().items()}
-        twin, write_back = model._twin(self._training, tracked)
+        start, level = len(self._leaves), self.level
+        tracked = {}
+        for name, array in model.parameters().items():  # as _leaf does, without its calls
+            xp = _spaces.get((type(array), array.dtype)) or _space(array, name)
+            tracked[name] = Tracked(array, xp, Node(level, xp))
+        self._leaves.extend(tracked.values())
+        stand_ins = tracked
+        if tracked and self._leaves[start].xp in _reluctant:
+            stand_ins = {name: companion(x, self._leaves[start]) for name, x in model.arrays().items()} | tracked
+        twin, write_back = model._twin(self._training, stand_ins)
         self._write_backs.append(write_back)
         return twin, lambda found: dict(zip(tracked, found[start:], strict=False))
 
@@ -247,6 +259,17 @@ _spaces: dict[tuple[type, DType], Namespace] = {}
 """The differentiable namespace of raw arrays of floats, by type and dtype."""
 
 
+_reluctant: set[Namespace] = set()
+"""Those whose raw arrays raise at an operator with a tracked one on its right; constants stand for them."""
+
+
+def companion(x: Any, leaf: Array) -> Any:
+    """``x`` as it may stand on the left of ``leaf``: a constant, where raw arrays raise at tracked ones."""
+    if type(leaf) is not Tracked or leaf.xp not in _reluctant or type(x) is Tracked or not is_array(x):
+        return x
+    return constants(leaf.xp, x)
+
+
 def _space(x: Any, name: str) -> Namespace:
     if not is_array(x):
         raise DifferentiationError(
@@ -261,7 +284,10 @@ def _space(x: Any, name: str) -> Namespace:
         )
     if type(x) is Tracked:
         return x.xp
-    return _spaces.setdefault((type(x), x.dtype), differentiable(raw))
+    xp = differentiable(raw)
+    if not library_of(x).defers:
+        _reluctant.add(xp)
+    return _spaces.setdefault((type(x), x.dtype), xp)
 
 
 _ones: dict[tuple[type, DType], Array] = {}

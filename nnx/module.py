@@ -66,6 +66,11 @@ class Module:
                 f"`{name}: nnx.Parameter` in the class body if it is trained, `{name}: nnx.Buffer` if it is "
                 "not" + ("" if is_array(value) else "; arrays in lists, tuples and dicts need modules of their own")
             )
+        elif name == "training":
+            raise ArgumentError(
+                "a model is in training while it is differentiated, and only then: pass training=True or False to "
+                "nnx.value_and_grad, nnx.grad or nnx.vjp"
+            )
         else:
             changes = isinstance(value, _STRUCTURE) or isinstance(before, _STRUCTURE)
         object.__setattr__(self, name, value)

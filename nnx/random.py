@@ -14,7 +14,7 @@ and cosines differ between libraries.
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import threading
 from typing import Any
 
@@ -189,5 +189,5 @@ def default_generator() -> Generator:
     global _default
     with _default_lock:
         if _default is None:
-            _default = Generator(secrets.randbits(64))
+            _default = Generator(int.from_bytes(os.urandom(8), "big"))
         return _default

@@ -93,12 +93,12 @@ def summary(model: Module, shape: tuple[int, ...], *, dtype: str = "float32") ->
 
     >>> import nnx
     >>> print(nnx.summary(nnx.Sequential(nnx.Linear(784, 10), nnx.relu), (1, 784)))
-    name  layer            output   parameters  operations    memory
-    ----------------------------------------------------------------
-    0     Linear(784, 10)  (1, 10)       7,850      15,690  30.7 KiB
-    1     relu             (1, 10)           0           0      40 B
-    ----------------------------------------------------------------
-    total                                7,850      15,690  30.7 KiB
+    name   layer            output   parameters  operations    memory
+    -----------------------------------------------------------------
+    0      Linear(784, 10)  (1, 10)       7,850      15,680  30.7 KiB
+    1      relu             (1, 10)           0           0      40 B
+    -----------------------------------------------------------------
+    total                                 7,850      15,680  30.7 KiB
     """
     if not shape or prod(shape) < 1:
         raise ShapeError(f"the shape of a batch of at least one example was expected, got {shape}")

@@ -45,7 +45,7 @@ def row(lines, name):
 class Broken:
     """A plug-in whose ``what`` raises."""
 
-    name, flag, extra, views, one_device, kernels = "odd", "odd", "", False, True, {}
+    name, flag, extra, views, one_device, defers, kernels = "odd", "odd", "", False, True, True, {}
 
     def __init__(self, what):
         self.what = what

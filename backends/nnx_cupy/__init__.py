@@ -25,6 +25,7 @@ class CuPyBackend:
     extra = "cuda13"
     views = True
     one_device = False
+    defers = True
     kernels: Mapping[str, Kernel] = MappingProxyType({})
 
     def load(self) -> Any:

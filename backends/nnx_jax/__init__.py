@@ -28,6 +28,7 @@ class JaxBackend:
     extra = "jax"
     views = False
     one_device = False
+    defers = True
     kernels: Mapping[str, Kernel] = MappingProxyType({})
 
     def load(self) -> Any:

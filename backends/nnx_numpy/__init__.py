@@ -23,6 +23,7 @@ class NumPyBackend:
     extra = ""
     views = True
     one_device = True
+    defers = True
 
     @functools.cached_property
     def kernels(self) -> Mapping[str, Kernel]:

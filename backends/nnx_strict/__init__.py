@@ -27,6 +27,7 @@ class StrictBackend:
     extra = "strict"
     views = False
     one_device = False
+    defers = False
     kernels: Mapping[str, Kernel] = MappingProxyType({})
 
     def load(self) -> Any:

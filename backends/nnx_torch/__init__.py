@@ -25,6 +25,7 @@ class TorchBackend:
     extra = "torch"
     views = True
     one_device = False
+    defers = True
     kernels: Mapping[str, Kernel] = MappingProxyType({})
 
     def load(self) -> Any:

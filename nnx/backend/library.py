@@ -15,13 +15,14 @@ from nnx.backend.registry import Device, entry_points, load_backend, load_namesp
 class Library:
     """What is known of the library of one array type."""
 
-    __slots__ = ("backend", "name", "namespace", "one_device")
+    __slots__ = ("backend", "defers", "name", "namespace", "one_device")
 
     def __init__(self, namespace: Namespace, backend: Backend | None) -> None:
         self.namespace = namespace
         self.backend = backend
         self.name: str = namespace.__name__ if backend is None else backend.name
         self.one_device = backend is None or backend.one_device
+        self.defers = backend is None or backend.defers
 
 
 _libraries: dict[type, Library] = {}
@@ -63,8 +64,17 @@ def _owner(array: Array) -> Backend | None:
 
 wrappers: dict[type, Callable[[Array], tuple[Namespace, Array]]] = {}
 readers: dict[type, Callable[[Array, str], Array]] = {}
-_kernels: dict[Namespace, Mapping[str, Kernel]] = {}
+
+
+class _Kernels(dict[Namespace, Mapping[str, Kernel]]):
+    """By namespace; one that is not there has none."""
+
+    def __missing__(self, xp: Namespace) -> Mapping[str, Kernel]:
+        return _NO_KERNELS
+
+
 _NO_KERNELS: Mapping[str, Kernel] = {}
+_kernels = _Kernels()
 
 
 def register_wrapper(
@@ -79,9 +89,8 @@ def register_wrapper(
     readers[kind] = read
 
 
-def kernels_of(xp: Namespace) -> Mapping[str, Kernel]:
-    """The kernels that replace functions of ``nnx.ops`` on raw arrays of ``xp``."""
-    return _kernels.get(xp, _NO_KERNELS)
+kernels_of: Callable[[Namespace], Mapping[str, Kernel]] = _kernels.__getitem__
+"""The kernels that replace functions of ``nnx.ops`` on raw arrays of a namespace."""
 
 
 def readable(array: Array) -> bool:

@@ -56,15 +56,16 @@ class Linear(Module):
 
     def __call__(self, x: Array) -> Array:
         weight = self.weight
-        if not is_array(x):
-            raise DTypeError(f"{self!r} expected an array, got {type(x).__name__}: make one with nnx.asarray(...)")
-        dtype = x.dtype
-        if dtype is not weight.dtype and dtype != weight.dtype:
-            namespace_of(x, weight)  # arrays of two libraries are the better explanation
-            raise DTypeError(
-                f"{self!r} has {weight.dtype} parameters and expected input of that dtype, got {x.dtype}: "
-                f"cast the input, or the model with model.to(dtype=...)"
-            )
+        dtype = getattr(x, "dtype", None)
+        if dtype is not weight.dtype:
+            if not is_array(x):
+                raise DTypeError(f"{self!r} expected an array, got {type(x).__name__}: make one with nnx.asarray(...)")
+            namespace_of(x, weight)  # arrays of two libraries are the better explanation, and have no common dtypes
+            if dtype != weight.dtype:
+                raise DTypeError(
+                    f"{self!r} has {weight.dtype} parameters and expected input of that dtype, got {dtype}: "
+                    "cast the input, or the model with model.to(dtype=...)"
+                )
         if not x.shape or x.shape[-1] != weight.shape[0]:
             raise ShapeError(f"{self!r} expected input of shape (..., {weight.shape[0]}), got {tuple(x.shape)}")
         return ops.linear(x, weight, self.bias)

@@ -52,6 +52,9 @@ class Sequential(Module):
     def _parts(self) -> Iterator[tuple[str, str]]:
         for i, layer in enumerate(self.layers):
             yield str(i), repr(layer) if isinstance(layer, Module) else function_name(layer)
+        for name, child in super()._children():  # those of a subclass
+            if not name.startswith("layers."):
+                yield name, repr(child)
 
 
 def function_name(function: Callable[..., object]) -> str:

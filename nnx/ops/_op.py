@@ -24,7 +24,7 @@ class Adjoint(Derivative):
         super().__init__(reference)
         self.name = reference.__name__
 
-    def __call__(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
+    def pull(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
         return kernels_of(xp).get(self.name, self.formula)(xp, g, *needs)
 
 
@@ -39,6 +39,7 @@ class Op(Primitive):
 
     def __init__(self, reference: Reference, adjoints: dict[str, Reference], *, saves: bool) -> None:
         self.reference = reference
+        self._kernel = reference.__name__
         self.saves = saves
         self.__doc__ = reference.__doc__
         self.__name__ = reference.__name__.removesuffix("_forward")
@@ -57,14 +58,15 @@ class Op(Primitive):
 
     def _forward(self, *args: Any, **options: Any) -> Any:
         xp = namespace_of(*args)
-        return kernels_of(xp).get(self.reference.__name__, self.reference)(xp, *args, **options)
+        return kernels_of(xp).get(self._kernel, self.reference)(xp, *args, **options)
 
     def _forward_saving(self, *args: Any, **options: Any) -> Any:
         return self._forward(*args, **options)[0]
 
     def _evaluate(self, values: Sequence[Any], options: dict[str, Any], plain: bool) -> tuple[Any, Any]:
         if plain:
-            y = self._forward(*values, **options)
+            xp = namespace_of(*values)
+            y = kernels_of(xp).get(self._kernel, self.reference)(xp, *values, **options)
             return y if self.saves else (y, None)
         if not self.saves:
             return self(*values, **options), None

@@ -48,8 +48,7 @@ def sigmoid_forward(xp: Namespace, x: Array) -> Array:
     Args:
         x: any shape, floating-point.
     """
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1.0, e) / (1 + e)
+    return xp.exp(xp.minimum(x, 0.0)) / (1 + xp.exp(-xp.abs(x)))
 
 
 def sigmoid_x(xp: Namespace, g: Array, y: Array) -> Array:

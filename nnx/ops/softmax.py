@@ -58,7 +58,8 @@ def softmax_cross_entropy_forward(
         mean: answer the mean over all examples.
 
     Returns:
-        The loss of each example, shape (...), or their mean; and, for the adjoint, softmax(z).
+        The loss of each example, shape (...), or their mean; and, for the adjoint, the derivative
+        softmax(z) - one_hot(label), divided by the number of examples for the mean.
     """
     classes = logits.shape[-1]
     check_labels(labels, classes)
@@ -69,15 +70,13 @@ def softmax_cross_entropy_forward(
     picked = xp.sum(xp.where(hit, shifted, 0.0), axis=-1)
     loss = xp.log(xp.squeeze(total, axis=-1)) - picked
     loss = xp.where(xp.any(hit, axis=-1), loss, float("nan"))
-    return xp.mean(loss) if mean else loss, e / total
+    slope = e / total - xp.astype(hit, e.dtype)
+    return (xp.mean(loss), slope / prod(labels.shape)) if mean else (loss, slope)
 
 
-def softmax_cross_entropy_logits(xp: Namespace, g: Array, saved: Array, labels: Array, mean: bool = False) -> Array:
-    """G · (softmax(z) - one_hot(label)), divided by the number of examples for the mean."""
-    hit = xp.astype(_one_hot(xp, labels, saved.shape[-1]), saved.dtype)
-    if mean:
-        return (g / prod(labels.shape)) * (saved - hit)
-    return xp.expand_dims(g, axis=-1) * (saved - hit)
+def softmax_cross_entropy_logits(xp: Namespace, g: Array, saved: Array, mean: bool = False) -> Array:
+    """G · (softmax(z) - one_hot(label))."""
+    return (g if mean else xp.expand_dims(g, axis=-1)) * saved
 
 
 def _one_hot(xp: Namespace, labels: Array, classes: int) -> Array:

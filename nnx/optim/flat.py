@@ -39,7 +39,7 @@ class FlatParameters:
         if namespace_of(self.flat, *found) is not self.xp:
             raise StateError("the gradients are tracked: update the model outside the function that is differentiated")
         for name, shape, g in zip(self.names, self.shapes, found, strict=True):
-            if not is_array(g) or g.shape != shape:
+            if getattr(g, "shape", None) != shape:
                 got = f"shape {tuple(g.shape)}" if is_array(g) else f"a {type(g).__name__}"
                 raise ShapeError(f"the gradient of {name} must have shape {shape}, as the parameter has; got {got}")
             if g.dtype != self.dtype:

@@ -47,7 +47,7 @@ class Summed(Derivative):
         super().__init__(formula)
         self.names = (f"{parameter}_shape", *self.names)
 
-    def __call__(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
+    def pull(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
         g = self.formula(xp, g, *needs[1:]) if self.wants_xp else self.formula(g, *needs[1:])
         return g if g.shape == needs[0] else unbroadcast(xp, g, needs[0])
 

@@ -14,21 +14,27 @@ import array_api_extra as xpx
 
 from nnx._errors import MissingRuleError
 from nnx._typing import Array, DType, Namespace
-from nnx.backend import is_array
+from nnx.backend import is_array, readable
 from nnx.tape.primitive import Primitive, untracked
 from nnx.tape.rule import Rule
-from nnx.tape.tracked import Tracked
 from nnx.vjps._rule import binary, rule
 
 
 def _put_raw(g: Array, xp: Namespace, shape: tuple[int, ...], key: Any) -> Array:
     zeros = xp.zeros(shape, dtype=g.dtype, device=array_api_compat.device(g))
-    parts = key if isinstance(key, tuple) else (key,)
+    parts = tuple(_number(xp, part) for part in (key if isinstance(key, tuple) else (key,)))
+    key = parts if isinstance(key, tuple) else parts[0]
     if any(part is None for part in parts):  # a new axis is for reading alone
         key = tuple(part for part in parts if part is not None)
         key = key if any(part is ... for part in key) else (*key, ...)
         g = xp.reshape(g, zeros[key].shape)
     return xpx.at(zeros, key).set(g, xp=xp)
+
+
+def _number(xp: Namespace, part: Any) -> Any:
+    """An integer in an array as a number, by which every library assigns, where that costs no waiting."""
+    is_number = is_array(part) and part.shape == () and xp.isdtype(part.dtype, "integral") and readable(part)
+    return part.__index__() if is_number else part
 
 
 _put = Primitive("put", _put_raw, rule("g xp shape key", g=lambda g, key: g[key]))
@@ -42,8 +48,7 @@ def _getitem(xp: Namespace, g: Array, x_shape: tuple[int, ...], key: Any) -> Arr
                 "nnx has no derivative of x[integer array] or x[list] yet: multiply by a one-hot matrix, or pass "
                 "nnx.stop_gradient(x) if none is meant"
             )
-    raw = xp.raw if type(g) is Tracked else xp
-    return _put(g, raw, x_shape, key)
+    return _put(g, getattr(xp, "raw", xp), x_shape, key)
 
 
 def _selects_once(xp: Namespace, part: Any) -> bool:
