@@ -1,0 +1,223 @@
+"""Every kernel of every backend against its reference, by being in the table.
+
+``CASES`` has arguments for each replaceable function. A kernel without a case fails the suite.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import pkgutil
+import zlib
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+import nnx
+from nnx.backend import entry_points, load_backend
+from nnx.ops._op import Op
+from nnx.optim.adam import adam_update
+from nnx.optim.clip import squared_norm
+from nnx.optim.flat import gather_gradients
+from nnx.optim.sgd import sgd_update
+
+LEADING = [(), (0,), (1,), (5,), (2, 3), (3, 0, 2), (70,)]
+
+
+def ops():
+    """Every op of ``nnx.ops``, found in its files."""
+    for module in pkgutil.iter_modules(nnx.ops.__path__, "nnx.ops."):
+        yield from (value for value in vars(import_module(module.name)).values() if isinstance(value, Op))
+
+
+def references():
+    """Every function that a kernel may replace, by name."""
+    found = {f.__name__: f for f in (adam_update, gather_gradients, sgd_update, squared_norm)}
+    for op in ops():
+        found[op.reference.__name__] = op.reference
+        found.update({adjoint.name: adjoint.formula for adjoint in op.rule.derivatives.values()})
+    return found
+
+
+REFERENCES = references()
+KERNELS = sorted(
+    {(load_backend(flag).name, name) for flag in entry_points() for name in load_backend(flag).kernels},
+)
+
+
+class Draw:
+    """Random arrays of a dtype, in a memory layout."""
+
+    def __init__(self, dtype, layout, seed):
+        self.rng, self.dtype, self.layout = np.random.default_rng(seed), dtype, layout
+
+    def __call__(self, *shape):
+        x = self.rng.standard_normal(shape).astype(self.dtype)
+        if self.layout == "fortran":
+            x = np.array(x, order="F")
+        elif self.layout == "strided" and shape:
+            x = np.repeat(x, 2, axis=-1)[..., ::2]
+        elif self.layout == "reversed" and shape:
+            x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+        return x
+
+    def labels(self, shape, classes):
+        return self.rng.integers(0, classes, shape).astype(self.rng.choice(["int8", "int32", "int64", "uint64"]))
+
+
+def dropout_forward(draw):
+    for leading, rate, step in itertools.product(LEADING, [0.1, 0.5], [0, 7]):
+        key = draw.rng.integers(-(2**31), 2**31, 2, dtype=np.int32)
+        yield (draw(*leading), key, np.asarray([step], np.int32)), {"rate": rate}
+
+
+def linear_forward(draw):
+    for leading, bias in itertools.product(LEADING, [False, True]):
+        arrays = draw(*leading, 4), draw(4, 3)
+        yield (*arrays, draw(3) if bias else None), {}
+
+
+def linear_x(draw):
+    yield from (((draw(*leading, 3), draw(4, 3)), {}) for leading in LEADING)
+
+
+def linear_weight(draw):
+    yield from (((draw(*leading, 3), draw(*leading, 4)), {}) for leading in LEADING)
+
+
+def linear_bias(draw):
+    yield from (((draw(*leading, 3),), {}) for leading in LEADING)
+
+
+def relu_forward(draw):
+    yield from (((draw(*leading),), {}) for leading in LEADING)
+    yield (np.asarray([-np.inf, -0.0, 0.0, np.inf, np.nan], draw.dtype),), {}
+
+
+def relu_x(draw):
+    yield from (((draw(*leading), np.maximum(draw(*leading), 0)), {}) for leading in LEADING)
+
+
+def softmax_cross_entropy_forward(draw):
+    for leading, classes, mean in itertools.product(LEADING, [1, 3, 80], [False, True]):
+        if not (mean and 0 in leading):
+            yield (30 * draw(*leading, classes), draw.labels(leading, classes)), {"mean": mean}
+
+
+def squared_norm_cases(draw):
+    yield ([draw(3)],), {}
+    yield ([draw(2, 3), draw(), draw(0), draw(4)],), {}
+
+
+def gather_gradients_cases(draw):
+    yield (draw(11), [draw(2, 3), draw(), draw(0), draw(4)]), {}
+
+
+def sgd(draw):
+    for velocity, scale, decay, nesterov in itertools.product([None, 1], [None, 0.3], [0.0, 0.1], [False, True]):
+        if velocity or not nesterov:
+            options = {"momentum": 0.9 if velocity else 0.0, "nesterov": nesterov, "weight_decay": decay}
+            yield (draw(7), [draw(7)], draw(7) if velocity else None, 0.05, scale), options
+
+
+def adam(draw):
+    for step, scale, decay, decoupled in itertools.product([1, 1000], [None, 0.3], [0.0, 0.1], [False, True]):
+        options = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": decay, "decoupled": decoupled}
+        arrays = draw(7), [draw(7)], draw(7), np.abs(draw(7)), np.asarray(step, np.int32)
+        yield (*arrays, 0.05, scale), options
+
+
+CASES = {
+    "adam_update": adam,
+    "dropout_forward": dropout_forward,
+    "gather_gradients": gather_gradients_cases,
+    "linear_bias": linear_bias,
+    "linear_forward": linear_forward,
+    "linear_weight": linear_weight,
+    "linear_x": linear_x,
+    "relu_forward": relu_forward,
+    "relu_x": relu_x,
+    "sgd_update": sgd,
+    "softmax_cross_entropy_forward": softmax_cross_entropy_forward,
+    "squared_norm": squared_norm_cases,
+}
+IN_PLACE = {"adam_update", "sgd_update"}  # of parameters and state: backends with views may write there
+LAYOUTS = ["contiguous", "fortran", "strided", "reversed"]
+
+
+def moved(x, place):
+    """``x`` on a device; on the host its layout is kept, and what is not to be changed cannot be."""
+    if isinstance(x, list):
+        return [moved(item, place) for item in x]
+    return nnx.asarray(x, device=place) if isinstance(x, np.ndarray) else x
+
+
+def protected(x, allow):
+    """A copy of the same layout, read-only unless ``allow``."""
+    if isinstance(x, list):
+        return [protected(item, allow) for item in x]
+    if isinstance(x, np.ndarray):
+        x = x.view() if not allow else np.array(x, order="K")
+        x.flags.writeable = allow
+    return x
+
+
+def hosts(x):
+    """The arrays in a result, on the host."""
+    if isinstance(x, (tuple, list)):
+        return [host for item in x for host in hosts(item)]
+    return [] if x is None else [nnx.to_numpy(x)]
+
+
+@pytest.mark.parametrize(("backend", "name"), KERNELS)
+def test_every_kernel_has_a_reference_and_cases(backend, name):
+    assert name in REFERENCES, f"{backend} replaces {name}, which is no function of nnx.ops or nnx.optim"
+    assert name in CASES, f"{backend} replaces {name}: write its cases here, so that it is tested"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_case_is_left_over(name):
+    assert name in REFERENCES
+
+
+def takes(function):
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+@pytest.mark.parametrize(("backend", "name"), KERNELS)
+def test_a_kernel_takes_what_its_reference_takes(backend, name):
+    kernel = next(load_backend(flag).kernels[name] for flag in entry_points() if load_backend(flag).name == backend)
+    assert takes(kernel) == takes(REFERENCES[name])
+
+
+# the buffers of an optimiser are its own, and contiguous
+RUNS = [(*kernel, layout) for kernel in KERNELS for layout in LAYOUTS[: 1 if kernel[1] in IN_PLACE else None]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("backend", "name", "layout"), RUNS)
+def test_a_kernel_computes_what_its_reference_does(backend, name, layout, dtype, flags):
+    device = next((d for d in map(nnx.device, flags) if d.backend.name == backend), None)
+    if device is None:
+        pytest.skip(f"{backend} is not among the backends of this run")
+    xp, kernel, reference = device.namespace, device.backend.kernels[name], REFERENCES[name]
+    tolerance = {"rtol": 1e-4, "atol": 2e-5} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-11}
+    count = 0
+    for args, options in CASES[name](Draw(dtype, layout, zlib.crc32(name.encode()))):
+        expected = hosts(reference(xp, *(moved(a, device) for a in args), **options))
+        free = [name in IN_PLACE and isinstance(a, np.ndarray) for a in args]
+        found = kernel(xp, *(moved(protected(a, f), device) for a, f in zip(args, free, strict=True)), **options)
+        compare(name, hosts(found), expected, tolerance)
+        count += 1
+    assert count
+
+
+def compare(name, found, expected, tolerance):
+    if name == "gather_gradients":  # in pieces or in one
+        found, expected = ([np.concatenate([a.reshape(-1) for a in each])] for each in (found, expected))
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, **tolerance)

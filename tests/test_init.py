@@ -1,0 +1,105 @@
+"""Initialisers: their distributions, and the same numbers on every backend."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import nnx
+from nnx import init
+from nnx.backend import device_of
+from nnx.init import fans
+
+SHAPE = (300, 200)
+VARIANCES = {
+    init.glorot_normal: 2 / 500,
+    init.glorot_uniform: 2 / 500,
+    init.he_normal: 2 / 300,
+    init.he_uniform: 2 / 300,
+    init.lecun_normal: 1 / 300,
+    init.lecun_uniform: 1 / 300,
+    init.normal: 0.01**2,
+    init.uniform: 0.1**2 / 12,
+}
+random_ones = pytest.mark.parametrize("make", VARIANCES, ids=lambda f: f.__name__)
+
+
+@random_ones
+def test_mean_and_variance(make):
+    w = make(SHAPE, dtype="float64", rng=nnx.Generator(0))
+    variance, n = VARIANCES[make], w.size
+    assert abs(w.mean()) < 4.5 * math.sqrt(variance / n)
+    assert w.var() == pytest.approx(variance, rel=4.5 * math.sqrt(2 / n))  # the normal's; a uniform varies less
+
+
+@random_ones
+def test_uniform_ones_stay_within_their_bound_and_normal_ones_do_not(make):
+    w = make(SHAPE, dtype="float64", rng=nnx.Generator(0))
+    bound = math.sqrt(3 * VARIANCES[make])
+    share = (abs(w) > bound).mean()
+    if make.__name__.endswith("uniform"):
+        assert share == 0
+        assert abs(w).max() > 0.999 * bound
+    else:
+        assert share == pytest.approx(math.erfc(math.sqrt(1.5)), abs=0.01)
+
+
+@random_ones
+def test_the_same_bits_on_every_backend(make, device):
+    here = make((5, 3), rng=nnx.Generator(1), device=device)
+    assert device_of(here) == device
+    assert here.dtype == device.namespace.float32
+    np.testing.assert_array_equal(nnx.to_numpy(here), make((5, 3), rng=nnx.Generator(1), device="cpu"))
+
+
+@random_ones
+def test_float32_is_float64_rounded(make):
+    np.testing.assert_array_equal(
+        make((5, 3), rng=nnx.Generator(1)),
+        make((5, 3), rng=nnx.Generator(1), dtype="float64").astype("float32"),
+    )
+
+
+@random_ones
+def test_two_draws_of_one_generator_differ(make):
+    rng = nnx.Generator(1)
+    assert (make((5, 3), rng=rng) != make((5, 3), rng=rng)).all()
+
+
+@pytest.mark.parametrize(("make", "value"), [(init.zeros, 0), (init.ones, 1)])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0)])
+def test_constants(make, value, shape, device):
+    w = make(shape, device=device)
+    assert w.shape == shape
+    assert device_of(w) == device
+    assert (nnx.to_numpy(w) == value).all()
+    assert (nnx.to_numpy(init.constant(shape, 2.5, device=device)) == 2.5).all()
+
+
+def test_what_normal_and_uniform_are_told():
+    rng = nnx.Generator(0)
+    assert init.normal((10_000,), mean=3.0, std=0.5, rng=rng).mean() == pytest.approx(3, abs=0.025)
+    w = init.uniform((10_000,), low=1.0, high=2.0, rng=rng)
+    assert w.min() >= 1
+    assert w.max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((784, 128), (784, 128)), ((3, 3, 16, 32), (144, 288)), ((1, 1), (1, 1))]
+)
+def test_fans(shape, expected):
+    assert fans(shape) == expected
+
+
+@pytest.mark.parametrize("shape", [(), (5,)])
+@pytest.mark.parametrize("make", [init.glorot_uniform, init.he_normal, init.lecun_uniform])
+def test_fans_need_two_axes(make, shape):
+    with pytest.raises(nnx.ShapeError, match=r"at least two axes \(\.\.\., inputs, outputs\), got"):
+        make(shape)
+
+
+def test_the_default_device_is_where_arrays_are_made(device):
+    with nnx.default_device(device):
+        assert device_of(init.zeros((2,))) == device
