@@ -17,7 +17,7 @@ other library that implements the standard. From the ground up:
     the training loop; files of weights; checks of gradients and of backends
 """
 
-from nnx import data, init, losses, metrics, ops, optim
+from nnx import data, init, losses, metrics, ops, optim, testing
 from nnx._errors import (
     ArgumentError,
     BackendUnavailableError,
@@ -94,6 +94,7 @@ __all__ = [
     "stop_gradient",
     "summary",
     "tanh",
+    "testing",
     "to_numpy",
     "value_and_grad",
     "vjp",

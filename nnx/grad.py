@@ -63,9 +63,11 @@ def value_and_grad(
         if type(value) is Tracked and value.node.level == trace.level:
             roots = [(value.node, _one(value.xp, answer))]
         gradients = trace.gradients(roots, release=True)
-        aux = tree.map_leaves(trace.untrack, aux)
+        gradient = tuple(gradients) if several else gradients[0]
+        if has_aux:
+            answer = answer, tree.map_leaves(trace.untrack, aux)
         trace.write_back()
-        return ((answer, aux) if has_aux else answer), (tuple(gradients) if several else gradients[0])
+        return answer, gradient
 
     return differentiated
 
@@ -187,7 +189,9 @@ class _Trace:
             self._arguments.append(collect)
         if self._leaves and self._leaves[0].xp in _reluctant:
             leaf = self._leaves[0]
-            tracked = [x if i in seen else tree.map_leaves(lambda a: companion(a, leaf), x) for i, x in enumerate(tracked)]
+            tracked = [
+                x if i in seen else tree.map_leaves(lambda a: companion(a, leaf), x) for i, x in enumerate(tracked)
+            ]
         return tracked, several
 
     def _track(self, x: Any) -> tuple[Any, Collect]:

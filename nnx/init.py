@@ -3,16 +3,20 @@
 The same seed gives bit-identical arrays on every backend. Fan-in and fan-out are those of a weight
 whose last two axes are (inputs, outputs); axes before them are a receptive field, which multiplies
 both.
+
+All take ``dtype``, the name of a dtype, ``device``, a device flag (``None`` for the default device),
+and ``rng``, where random numbers come from (``None`` for the default generator). Those that draw no
+numbers accept ``rng`` too, so that any of them can stand for any other.
 """
 
 from __future__ import annotations
 
 import math
 
-from nnx._errors import ShapeError
+from nnx._errors import DTypeError, ShapeError
 from nnx._typing import Array
-from nnx.backend import HOST, Device, device, load_backend, load_namespace
-from nnx.random import Generator, default_generator
+from nnx.backend import HOST, Device, device, dtype_kind, load_backend, load_namespace, named_dtype
+from nnx.random import Generator, generator_of
 
 Shape = tuple[int, ...]
 DeviceFlag = str | Device | None
@@ -26,19 +30,27 @@ def fans(shape: Shape) -> tuple[int, int]:
     """
     if len(shape) < 2:
         raise ShapeError(f"fan-in and fan-out need a weight of at least two axes (..., inputs, outputs), got {shape}")
+    if 0 in shape:
+        raise ShapeError(f"fan-in and fan-out need a weight of at least one element, got shape {shape}")
     field = math.prod(shape[:-2])
     return field * shape[-2], field * shape[-1]
 
 
 def _place(host: Array, dtype: str, flag: DeviceFlag) -> Array:
     xp = load_namespace(load_backend(HOST))
-    return device(flag).from_host(xp.astype(host, getattr(xp, dtype)))
+    return device(flag).from_host(xp.astype(host, named_dtype(xp, dtype)))
+
+
+def _require_floating(dtype: str) -> None:
+    xp = load_namespace(load_backend(HOST))
+    if dtype_kind(xp, named_dtype(xp, dtype)) != "real floating":
+        raise DTypeError(f"random numbers need a floating-point dtype, such as 'float32', got {dtype!r}")
 
 
 def constant(
     shape: Shape, value: float, *, dtype: str = "float32", device: DeviceFlag = None, rng: Generator | None = None
 ) -> Array:
-    """Every element is ``value``. ``rng`` is accepted so that initialisers can stand for one another."""
+    """Every element is ``value``."""
     xp = load_namespace(load_backend(HOST))
     return _place(xp.full(shape, float(value)), dtype, device)
 
@@ -63,7 +75,8 @@ def normal(
     rng: Generator | None = None,
 ) -> Array:
     """Draws from a normal distribution of that mean and standard deviation."""
-    return _place((rng or default_generator()).normal(shape, mean, std), dtype, device)
+    _require_floating(dtype)
+    return _place(generator_of(rng).normal(shape, mean, std), dtype, device)
 
 
 def uniform(
@@ -76,7 +89,8 @@ def uniform(
     rng: Generator | None = None,
 ) -> Array:
     """Draws from the uniform distribution over (low, high)."""
-    return _place((rng or default_generator()).uniform(shape, low, high), dtype, device)
+    _require_floating(dtype)
+    return _place(generator_of(rng).uniform(shape, low, high), dtype, device)
 
 
 def glorot_normal(

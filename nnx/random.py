@@ -14,11 +14,13 @@ and cosines differ between libraries.
 from __future__ import annotations
 
 import math
+import operator
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-from nnx._errors import ArgumentError
+from nnx._errors import ArgumentError, ShapeError
 from nnx._typing import Array, Namespace
 from nnx.backend import HOST, load_backend, load_namespace
 
@@ -93,10 +95,14 @@ class Generator:
     """
 
     def __init__(self, seed: int) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not -(1 << 63) <= seed < 1 << 64:
+        try:
+            n = operator.index(seed)
+        except TypeError:
+            n = 1 << 64
+        if isinstance(seed, bool) or not -(1 << 63) <= n < 1 << 64:
             raise ArgumentError(f"a seed is an integer of at most 64 bits, got {seed!r}")
-        self._begin((_signed(seed), _signed(seed >> 32)))
-        self._description = f"nnx.Generator({seed})"
+        self._begin((_signed(n), _signed(n >> 32)))
+        self._description = f"nnx.Generator({n})"
 
     def _begin(self, key: tuple[int, int]) -> None:
         self._key = key
@@ -143,7 +149,7 @@ class Generator:
 
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Array:
         """Independent draws from the open interval (low, high): a float64 NumPy array."""
-        xp, unit = self._unit(math.prod(shape))
+        xp, unit = self._unit(_size(shape))
         return xp.reshape(low + (high - low) * unit, shape)
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> Array:
@@ -152,7 +158,7 @@ class Generator:
         By the transform of Box and Muller ("A note on the generation of random normal deviates",
         Annals of Mathematical Statistics 29, 1958): z = sqrt(-2 ln u1) cos(2π u2).
         """
-        n = math.prod(shape)
+        n = _size(shape)
         half = (n + 1) // 2
         xp, unit = self._unit(2 * half)
         radius, angle = xp.sqrt(-2.0 * xp.log(unit[:half])), (2 * math.pi) * unit[half:]
@@ -165,9 +171,22 @@ class Generator:
         They are sorted by random keys of 64 bits, so all orders are equally likely up to the chance,
         below n² / 2⁶⁵, that two keys are equal.
         """
+        if n < 0:
+            raise ArgumentError(f"a permutation of 0 or more numbers was expected, got {n}")
         xp, bits = self._words(2 * n)
         pairs = xp.astype(bits, xp.int64)
         return xp.argsort((pairs[:n] << 32) ^ pairs[n:], stable=True)
+
+
+def _size(shape: Sequence[int]) -> int:
+    """How many elements an array of that shape has."""
+    try:
+        lengths = [operator.index(n) for n in shape]
+    except TypeError:
+        lengths = [-1]
+    if any(n < 0 for n in lengths):
+        raise ShapeError(f"a shape is a tuple of integers of 0 or more, such as (3, 2), got {shape!r}")
+    return math.prod(lengths)
 
 
 _default: Generator | None = None
@@ -191,3 +210,12 @@ def default_generator() -> Generator:
         if _default is None:
             _default = Generator(int.from_bytes(os.urandom(8), "big"))
         return _default
+
+
+def generator_of(rng: Generator | None) -> Generator:
+    """``rng``, or the default generator for ``None``; ``ArgumentError`` if it is neither."""
+    if rng is None:
+        return default_generator()
+    if not isinstance(rng, Generator):
+        raise ArgumentError(f"rng is an nnx.Generator, or None for the default one, got {rng!r}: try nnx.Generator(0)")
+    return rng

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from nnx._declare import declared
 from nnx._errors import ShapeError
 from nnx._typing import Array
-from nnx.backend import dtype_kind, namespace_of
+from nnx.backend import dtype_kind, named_dtype, namespace_of
 from nnx.layers.sequential import Sequential, function_name
 from nnx.module import Module
 
@@ -90,6 +90,7 @@ def summary(model: Module, shape: tuple[int, ...], *, dtype: str = "float32") ->
 
     Raises:
         ShapeError: the shape is empty, or does not fit the model.
+        DTypeError: the dtype is not one of the standard, or does not fit the model.
 
     >>> import nnx
     >>> print(nnx.summary(nnx.Sequential(nnx.Linear(784, 10), nnx.relu), (1, 784)))
@@ -108,7 +109,7 @@ def summary(model: Module, shape: tuple[int, ...], *, dtype: str = "float32") ->
     for name, module in twin.modules().items():
         _watch(name, module, rows, seen)
     place = model.device
-    twin(place.namespace.zeros(shape, dtype=getattr(place.namespace, dtype), device=place.native))
+    twin(place.namespace.zeros(shape, dtype=named_dtype(place.namespace, dtype), device=place.native))
     trained = sum(prod(array.shape) for array in model.parameters().values())
     return Summary(rows, trained=trained, frozen=sum(row.parameters for row in rows) - trained)
 

@@ -26,7 +26,7 @@ from nnx.backend.registry import (
     load_backend,
     load_namespace,
 )
-from nnx.backend.transfer import asarray, to_numpy
+from nnx.backend.transfer import asarray, named_dtype, to_numpy
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -44,6 +44,7 @@ __all__ = [
     "library_of",
     "load_backend",
     "load_namespace",
+    "named_dtype",
     "namespace_of",
     "native_device",
     "readable",

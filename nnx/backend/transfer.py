@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnx._errors import DTypeError
-from nnx._typing import Array
+from nnx._typing import Array, DType, Namespace
 from nnx.backend import library
 from nnx.backend.library import is_array, library_of
 from nnx.backend.registry import HOST, Device, load_backend, load_namespace
@@ -29,8 +29,8 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
         DifferentiationError: a tracked array would have to leave its device.
     """
     target = find_device(device)
-    if dtype is not None and dtype not in _DTYPES:
-        raise DTypeError(f"a dtype is a name of the Array API standard, such as 'float32', not {dtype!r}")
+    if dtype is not None:
+        _check_name(dtype)
     kind = type(x)
     xp, raw = library.wrappers[kind](x) if kind in library.wrappers else (target.namespace, x)
     host_backend = load_backend(HOST)
@@ -55,6 +55,17 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
 _DTYPES = frozenset(
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128".split()
 )
+
+
+def named_dtype(xp: Namespace, name: str) -> DType:
+    """The dtype of a namespace that has this name in the standard; ``DTypeError`` if there is none."""
+    _check_name(name)
+    return getattr(xp, name)
+
+
+def _check_name(dtype: str) -> None:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise DTypeError(f"a dtype is a name of the Array API standard, such as 'float32', not {dtype!r}")
 
 
 def to_numpy(x: Array) -> Any:

@@ -11,7 +11,7 @@ from nnx._errors import ArgumentError, ShapeError
 from nnx._typing import Array
 from nnx.backend import HOST, Device, asarray, device_of, library_of, load_backend, native_device
 from nnx.backend import device as find_device
-from nnx.random import Generator, default_generator
+from nnx.random import Generator, generator_of
 
 GATHER_BYTES = 1 << 18
 """Small batches are gathered, and moved, several at once: up to so many bytes, which a cache holds."""
@@ -54,7 +54,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """One pass, in an order of its own if the batches are shuffled."""
-        order = (self._rng or default_generator()).permutation(self.examples) if self._shuffle else None
+        order = generator_of(self._rng).permutation(self.examples) if self._shuffle else None
         return zip(*(source.slices(self._used, order) for source in self._sources), strict=True)
 
     def __repr__(self) -> str:

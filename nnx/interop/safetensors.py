@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +54,7 @@ def save_weights(path: str | os.PathLike[str], model: _HasArrays) -> None:
             )
         arrays[name] = np.asarray(host, order="C")  # safetensors writes the memory as it lies
     target = Path(os.path.realpath(path))
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     beside.touch(exist_ok=False)
     try:
         mode = beside.stat().st_mode

@@ -7,7 +7,7 @@ from nnx._errors import ArgumentError
 from nnx._typing import Array
 from nnx.backend import HOST, device, load_backend, load_namespace
 from nnx.module import Buffer, Module
-from nnx.random import Generator, default_generator
+from nnx.random import Generator, generator_of
 
 
 class Dropout(Module):
@@ -31,7 +31,7 @@ class Dropout(Module):
             raise ArgumentError(f"a dropout rate lies in [0, 1), got {rate}")
         self.rate = rate
         xp, here = load_namespace(load_backend(HOST)), device()
-        self.key = here.from_host(xp.asarray((rng or default_generator()).spawn_key(), dtype=xp.int32))
+        self.key = here.from_host(xp.asarray(generator_of(rng).spawn_key(), dtype=xp.int32))
         self.step = here.from_host(xp.zeros(1, dtype=xp.int32))
 
     def __call__(self, x: Array) -> Array:

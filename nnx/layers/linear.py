@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 
 from nnx import init, ops
 from nnx._errors import ArgumentError, DTypeError, ShapeError
@@ -28,6 +29,7 @@ class Linear(Module):
         rng: where the initial weights come from; ``None`` for the default generator.
 
     Raises:
+        ArgumentError: there is no feature on one side.
         ShapeError, DTypeError: when it is called on an array that does not fit.
         MixedLibrariesError, DeviceError: the array is of another library, or elsewhere.
     """
@@ -47,9 +49,10 @@ class Linear(Module):
         device: str | Device | None = None,
         rng: Generator | None = None,
     ) -> None:
-        if in_features < 1 or out_features < 1:
+        if not all(isinstance(n, Integral) and n >= 1 for n in (in_features, out_features)):
             raise ArgumentError(
-                f"a Linear layer needs at least one feature on each side, got {in_features} and {out_features}"
+                "a Linear layer needs a whole number of features, at least one feature on each side, "
+                f"got {in_features!r} and {out_features!r}"
             )
         self.weight = weight_init((in_features, out_features), dtype=dtype, device=device, rng=rng)
         self.bias = bias_init((out_features,), dtype=dtype, device=device, rng=rng) if bias else None

@@ -18,8 +18,11 @@ def by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
     """The metrics by their ``__name__``.
 
     Raises:
-        ArgumentError: two have one name, or one has a name that a history gives to something else.
+        ArgumentError: one is no function, two have one name, or one has a name that a history gives to
+            something else.
     """
+    if callable(metrics) or not isinstance(metrics, Iterable):
+        raise ArgumentError(f"metrics is a list of functions (prediction, target) -> scalar, got {metrics!r}")
     named: dict[str, Metric] = {}
     for metric in metrics:
         if not callable(metric):

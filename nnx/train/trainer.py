@@ -10,6 +10,7 @@ from nnx._errors import ArgumentError
 from nnx._typing import Array, Tree
 from nnx.backend import namespace_of
 from nnx.data import Batches
+from nnx.module import Module
 from nnx.optim import Optimizer
 from nnx.random import Generator
 from nnx.train.feed import Feed
@@ -43,7 +44,8 @@ class Trainer:
         steps: how many steps were done.
 
     Raises:
-        ArgumentError: two metrics have one name, or one that the history needs.
+        ArgumentError: an argument is not what it should be, two metrics have one name, or one has a name
+            that the history needs.
 
     >>> import nnx
     >>> x = nnx.asarray([[0.0], [1.0], [2.0], [3.0]])
@@ -64,6 +66,16 @@ class Trainer:
         optimizer: Optimizer,
         metrics: Iterable[Metric] = (),
     ) -> None:
+        if not isinstance(model, Module):
+            raise ArgumentError(
+                f"the model of a Trainer is an nnx.Module, got {model!r}: wrap functions in nnx.Sequential"
+            )
+        if not callable(loss):
+            raise ArgumentError(
+                f"a loss is a function (prediction, target) -> scalar, such as nnx.losses.mse, got {loss!r}"
+            )
+        if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
+            raise ArgumentError(f"an optimiser is an object such as nnx.optim.Adam(1e-3), got {optimizer!r}")
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
