@@ -113,11 +113,11 @@ class Model(Protocol):
     def parameters(self) -> dict[str, Array]:
         """The arrays that are trained, by dotted path."""
 
-    def load(self, arrays: Mapping[str, Array]) -> object:
-        """Replace arrays by name."""
+    def arrays(self) -> dict[str, Array]:
+        """All arrays, by dotted path: parameters, frozen or not, and buffers."""
 
     def _rebind(self, arrays: Mapping[str, Array]) -> None:
-        """As :meth:`load`, for arrays known to fit: no checks and no copies."""
+        """Replace arrays by name. They are known to fit: no checks and no copies."""
 
     def _twin(
         self, training: bool, tracked: Mapping[str, Array]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from nnx import ops
 from nnx._errors import ArgumentError, DTypeError, ShapeError
-from nnx._typing import Array
+from nnx._typing import Array, Namespace
 from nnx.backend import dtype_kind, namespace_of
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "mae", "mse"]
@@ -126,7 +126,7 @@ def mae(prediction: Array, target: Array, *, reduction: str = "mean", weights: A
     return _reduce(xp.abs(prediction - target), reduction, weights)
 
 
-def _elementwise(prediction: Array, target: Array) -> Array:
+def _elementwise(prediction: Array, target: Array) -> Namespace:
     xp = namespace_of(prediction, target)
     _require_floating(xp, prediction)
     _require_same_shape(prediction, target)
@@ -134,7 +134,7 @@ def _elementwise(prediction: Array, target: Array) -> Array:
     return xp
 
 
-def _require_floating(xp: Array, prediction: Array) -> None:
+def _require_floating(xp: Namespace, prediction: Array) -> None:
     if dtype_kind(xp, prediction.dtype) != "real floating":
         raise DTypeError(f"a floating-point prediction was expected, got dtype {prediction.dtype}")
 
@@ -144,6 +144,7 @@ def _require_same_shape(prediction: Array, target: Array) -> None:
         raise ShapeError(
             f"a target of shape {tuple(prediction.shape)} was expected, that of the prediction; "
             f"got {tuple(target.shape)}"
+            + ("; class ids must be integers: cast them" if target.shape == prediction.shape[:-1] else "")
         )
     if prediction.dtype != target.dtype:
         raise DTypeError(

@@ -34,7 +34,7 @@ def accuracy(prediction: Array, target: Array) -> Array:
     """
     xp = namespace_of(prediction, target)
     shape = tuple(prediction.shape)
-    if 0 in shape or len(shape) < 1:
+    if 0 in shape or len(shape) < 2:
         raise ShapeError(f"predictions of shape (n, ..., classes) were expected, n at least 1; got {shape}")
     if shape[-1] == 1:
         raise ShapeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are parameters, frozen ones included."""
+        """How many numbers are parameters: also frozen ones, and those of layers that were not called."""
         return self.trained + self.frozen
 
     @property
@@ -110,8 +110,13 @@ def summary(model: Module, shape: tuple[int, ...], *, dtype: str = "float32") ->
         _watch(name, module, rows, seen)
     place = model.device
     twin(place.namespace.zeros(shape, dtype=named_dtype(place.namespace, dtype), device=place.native))
-    trained = sum(prod(array.shape) for array in model.parameters().values())
-    return Summary(rows, trained=trained, frozen=sum(row.parameters for row in rows) - trained)
+    trained, buffers = model.parameters(), model.buffers()
+    frozen = [array for name, array in model.arrays().items() if name not in trained and name not in buffers]
+    return Summary(rows, trained=_count(trained.values()), frozen=_count(frozen))
+
+
+def _count(arrays: Iterable[Array]) -> int:
+    return sum(int(prod(array.shape)) for array in arrays)
 
 
 def _watch(name: str, module: Module, rows: list[Row], seen: set[int]) -> None:
@@ -130,11 +135,10 @@ def _watch(name: str, module: Module, rows: list[Row], seen: set[int]) -> None:
         own = [array for array in _own(self, declared(kind).parameters) if id(array) not in seen]
         seen.update(map(id, own))
         held = sum(map(_size, [*own, *_own(self, declared(kind).buffers)]))
-        parameters = sum(int(prod(array.shape)) for array in own)
         operations = self.operations(tuple(x.shape), tuple(y.shape))
         text = repr(module)
         text = kind.__name__ if "\n" in text else text  # the modules below have rows of their own
-        rows.append(Row(name or "(model)", text, tuple(y.shape), parameters, operations, held + _size(y)))
+        rows.append(Row(name or "(model)", text, tuple(y.shape), _count(own), operations, held + _size(y)))
         return y
 
     module.__class__ = type(kind.__name__, (kind,), {"__call__": call, "__slots__": ()})

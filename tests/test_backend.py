@@ -371,8 +371,9 @@ class TestNamespaceOf:
             namespace_of(a, b)
         text = str(caught.value)
         assert f"numpy and {other.backend.name}" in text
-        assert "nnx.asarray(x, device='cpu')" in text
-        assert f"model.to({str(other)!r})" in text
+        assert f"bring both to 'cpu' or {str(other)!r}" in text
+        assert "nnx.asarray(x, device=...)" in text
+        assert "model.to(...)" in text
         assert namespace_of(asarray(b, device="cpu"), a) is device("cpu").namespace
 
     @pytest.mark.parametrize(("one", "two"), [("strict:device1", "strict:device2"), ("torch:cpu", "torch:meta")])
@@ -381,7 +382,7 @@ class TestNamespaceOf:
         with pytest.raises(DeviceError) as caught:
             namespace_of(a, None, b)
         assert f"two devices, {one} and {two}" in str(caught.value)
-        assert f"nnx.asarray(x, device={one!r})" in str(caught.value)
+        assert f"bring both to {one!r} or {two!r}, data with nnx.asarray(x, device=...)" in str(caught.value)
 
     def test_a_library_without_a_plug_in(self):
         x = Foreign(np.asarray([1.0, 2.0]))

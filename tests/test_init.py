@@ -103,3 +103,28 @@ def test_fans_need_two_axes(make, shape):
 def test_the_default_device_is_where_arrays_are_made(device):
     with nnx.default_device(device):
         assert device_of(init.zeros((2,))) == device
+
+
+@pytest.mark.parametrize("make", [init.zeros, init.normal, init.he_uniform])
+@pytest.mark.parametrize("dtype", ["float31", "sum", np.float32])
+def test_a_dtype_is_a_name_of_the_standard(make, dtype):
+    with pytest.raises(nnx.DTypeError, match="a dtype is a name of the Array API standard"):
+        make((2, 3), dtype=dtype)
+
+
+@pytest.mark.parametrize("make", [init.normal, init.uniform, init.glorot_normal])
+def test_random_numbers_are_floats(make):
+    with pytest.raises(nnx.DTypeError, match="random numbers need a floating-point dtype"):
+        make((2, 3), dtype="int32")
+    assert init.zeros((2, 3), dtype="int32").dtype == np.int32
+
+
+def test_fans_need_elements():
+    with pytest.raises(nnx.ShapeError, match=r"at least one element, got shape \(0, 3\)"):
+        init.he_normal((0, 3))
+
+
+@pytest.mark.parametrize("rng", [0, 3, np.random.default_rng(0)])
+def test_rng_is_a_generator(rng):
+    with pytest.raises(nnx.ArgumentError, match=r"rng is an nnx.Generator.*nnx.Generator\(0\)"):
+        init.normal((2, 3), rng=rng)

@@ -234,3 +234,9 @@ def test_two_libraries_or_devices(flags):
         x, ids = nnx.asarray(LOGITS, device="strict"), nnx.asarray(IDS, device="strict:device2")
         with pytest.raises(nnx.DeviceError, match="two devices, strict:device1 and strict:device2"):
             losses.cross_entropy(x, ids)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool"])
+def test_class_ids_that_are_no_integers_are_refused(make, dtype):
+    with pytest.raises(nnx.ShapeError, match=r"got \(5,\); class ids must be integers: cast them"):
+        losses.cross_entropy(make(LOGITS), make(IDS, dtype))

@@ -128,3 +128,9 @@ def test_mean_of_many_float32_is_exact():
         mean.add(np.float32(0.1), 100)
 
     assert mean.result() == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+
+
+def test_a_prediction_without_an_axis_of_examples_is_refused(make):
+    """It would be one example of as many classes, and right or wrong as a whole."""
+    with pytest.raises(nnx.ShapeError, match=r"\(n, ..., classes\) were expected, n at least 1; got \(3,\)"):
+        nnx.metrics.accuracy(make([0.1, 0.7, 0.2]), make([0, 1, 0], "int64"))

@@ -176,3 +176,20 @@ def test_threads_share_a_generator_without_drawing_a_number_twice():
 def test_text():
     assert repr(Generator(7)) == "nnx.Generator(7)"
     assert "nnx.Generator(7)" in repr(Generator(7).spawn())
+
+
+def test_a_seed_of_numpy_is_a_seed():
+    assert Generator(np.int64(7)).uniform(()) == Generator(7).uniform(())
+    assert repr(Generator(np.uint8(7))) == "nnx.Generator(7)"
+
+
+@pytest.mark.parametrize("shape", [3, (-1,), (2.0,), (2, None)])
+@pytest.mark.parametrize("draw", [Generator.uniform, Generator.normal])
+def test_what_is_no_shape(draw, shape):
+    with pytest.raises(nnx.ShapeError, match="a shape is a tuple of integers of 0 or more"):
+        draw(Generator(0), shape)
+
+
+def test_a_permutation_of_less_than_nothing():
+    with pytest.raises(nnx.ArgumentError, match="0 or more numbers was expected, got -1"):
+        Generator(0).permutation(-1)

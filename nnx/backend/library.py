@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import array_api_compat
 
@@ -151,23 +151,21 @@ def dtype_kind(xp: Namespace, dtype: DType) -> str:
 
 
 def _mixed(a: Library, x: Array, b: Library, y: Array) -> MixedLibrariesError:
-    one, other = _flag(a, x), _flag(b, y)
-    return MixedLibrariesError(
-        f"one operation got arrays of two libraries, {a.name} and {b.name}: move the data with "
-        f"nnx.asarray(x, device={one!r}), or the model with model.to({other!r})"
-    )
-
-
-def _flag(library: Library, array: Array) -> str:
-    return library.name if library.backend is None else str(device_of(array))
+    places = [str(device_of(array)) for library, array in ((a, x), (b, y)) if library.backend is not None]
+    return MixedLibrariesError(f"one operation got arrays of two libraries, {a.name} and {b.name}: {_remedy(places)}")
 
 
 def _two_devices(backend: Backend, a: NativeDevice, b: NativeDevice) -> DeviceError:
     one, other = str(Device(backend, a)), str(Device(backend, b))
-    return DeviceError(
-        f"one operation got arrays on two devices, {one} and {other}: move the data with "
-        f"nnx.asarray(x, device={one!r}), or the model with model.to({other!r})"
-    )
+    return DeviceError(f"one operation got arrays on two devices, {one} and {other}: {_remedy([one, other])}")
+
+
+def _remedy(places: Sequence[str]) -> str:
+    """What to do; which of the two is the data and which the model's cannot be told here."""
+    if not places:
+        return "convert one of them"
+    where = " or ".join(map(repr, places))
+    return f"bring both to {where}, data with nnx.asarray(x, device=...), a model with model.to(...)"
 
 
 def native_device(array: Array) -> NativeDevice | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from numbers import Integral
 
 from nnx import init, ops
@@ -74,10 +75,7 @@ class Linear(Module):
         return ops.linear(x, weight, self.bias)
 
     def operations(self, x: tuple[int, ...], y: tuple[int, ...]) -> int:
-        rows = 1
-        for n in y[:-1]:
-            rows *= n
-        return rows * y[-1] * (2 * x[-1] - 1 + (self.bias is not None))
+        return prod(y) * (2 * x[-1] - 1 + (self.bias is not None))
 
     def _arguments(self) -> str:
         return ", ".join(map(str, self.weight.shape)) + ("" if self.bias is not None else ", bias=False")

@@ -29,7 +29,8 @@ class Trainer:
     """Trains a model, and evaluates it.
 
     One step is ``value_and_grad`` of ``loss(model(x), y)`` and an update of the optimiser. Batches are
-    moved to the model's device; dtypes are left as they are. A fit goes on where the last one ended.
+    moved to the model's device; dtypes are left as they are. A fit goes on where the last one ended. While it
+    runs it keeps a copy of the model and of the optimiser's state, to go back to if the loss becomes NaN.
 
     Args:
         model: a :class:`nnx.Module`; it is trained in place.

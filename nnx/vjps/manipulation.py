@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from nnx._typing import Array, DType, Namespace
 from nnx.tape.rule import Rule
 from nnx.vjps._rule import rule, sequence, unbroadcast
@@ -10,20 +12,13 @@ from nnx.vjps._rule import rule, sequence, unbroadcast
 def _part(xp: Namespace, g: Array, position: int, shapes: tuple[tuple[int, ...], ...], axis: int | None = 0) -> Array:
     """The part of a concatenation's gradient that belongs to one array."""
     if axis is None:
-        shapes, shape, axis = tuple((_size(s),) for s in shapes), shapes[position], 0
+        shapes, shape, axis = tuple((prod(s),) for s in shapes), shapes[position], 0
     else:
         shape = shapes[position]
         axis %= len(shape)
     start = sum(s[axis] for s in shapes[:position])
     key = (slice(None),) * axis + (slice(start, start + shapes[position][axis]),)
     return xp.reshape(g[(*key, ...)], shape)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _layer(xp: Namespace, g: Array, position: int, axis: int = 0) -> Array:

@@ -99,11 +99,11 @@ def test_an_array_of_another_library(flags):
 
 def test_an_array_on_another_device():
     pytest.importorskip("array_api_strict")
-    with pytest.raises(nnx.DeviceError, match=r"two devices, strict:device\d and strict:device\d: move"):
+    with pytest.raises(nnx.DeviceError, match=r"two devices, strict:device\d and strict:device\d: bring"):
         layer(device="strict")(nnx.asarray(X, device="strict:device2", dtype="float32"))
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(0, 2), (3, 0), (-1, 2)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(0, 2), (3, 0), (-1, 2), ("3", 2), (3, 2.0)])
 def test_features_there_must_be(inputs, outputs):
     with pytest.raises(nnx.ArgumentError, match="at least one feature on each side"):
         nnx.Linear(inputs, outputs)
@@ -114,3 +114,8 @@ def test_text_and_operations():
     assert repr(layer(bias=False)) == "Linear(3, 2, bias=False)"
     assert layer().operations((4, 3), (4, 2)) == 4 * 2 * 6
     assert layer(bias=False).operations((2, 4, 3), (2, 4, 2)) == 8 * 2 * 5
+
+
+def test_parameters_are_of_floats():
+    with pytest.raises(nnx.DTypeError, match="random numbers need a floating-point dtype"):
+        nnx.Linear(3, 2, dtype="int32")

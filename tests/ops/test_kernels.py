@@ -32,15 +32,14 @@ def ops():
 
 
 def references():
-    """Every function that a kernel may replace, by name."""
-    found = {f.__name__: f for f in (adam_update, gather_gradients, sgd_update, squared_norm)}
+    """Every function that a kernel may replace."""
+    yield from (adam_update, gather_gradients, sgd_update, squared_norm)
     for op in ops():
-        found[op.reference.__name__] = op.reference
-        found.update({adjoint.name: adjoint.formula for adjoint in op.rule.derivatives.values()})
-    return found
+        yield op.reference
+        yield from (adjoint.formula for adjoint in op.rule.derivatives.values())
 
 
-REFERENCES = references()
+REFERENCES = {f.__name__: f for f in references()}
 KERNELS = sorted(
     {(load_backend(flag).name, name) for flag in entry_points() for name in load_backend(flag).kernels},
 )
@@ -174,6 +173,11 @@ def hosts(x):
 def test_every_kernel_has_a_reference_and_cases(backend, name):
     assert name in REFERENCES, f"{backend} replaces {name}, which is no function of nnx.ops or nnx.optim"
     assert name in CASES, f"{backend} replaces {name}: write its cases here, so that it is tested"
+
+
+def test_no_two_functions_that_can_be_replaced_have_one_name():
+    """The tables of kernels have one key for each, whatever room it is in."""
+    assert len(REFERENCES) == len(set(references()))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -360,3 +360,20 @@ def test_nothing_is_read_from_a_device_between_the_checks(monkeypatch):
         counts.append(len(reads))
 
     assert 0 < counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model": nnx.relu}, "the model of a Trainer is an nnx.Module"),
+        ({"loss": "cross_entropy"}, "a loss is a function"),
+        ({"optimizer": nnx.optim.SGD}, "an optimiser is an object such as"),
+        ({"optimizer": "sgd"}, "an optimiser is an object such as"),
+        ({"metrics": nnx.metrics.accuracy}, "metrics is a list of functions"),
+        ({"metrics": ["accuracy"]}, "a metric is a function"),
+    ],
+)
+def test_what_a_trainer_is_made_of(wrong, message):
+    right = {"model": nnx.Linear(2, 2), "loss": nnx.losses.mse, "optimizer": nnx.optim.SGD(0.1)}
+    with pytest.raises(nnx.ArgumentError, match=message):
+        nnx.Trainer(**(right | wrong))
