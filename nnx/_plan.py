@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nnx._declare import declared
-from nnx._errors import UndeclaredStateError
+from nnx._errors import StateError, UndeclaredStateError
 from nnx._typing import Array
 from nnx.backend import is_array
 
@@ -70,6 +70,7 @@ class Plan:
         self.indices: dict[str, list[tuple[int, str]]] = {}
         self.rebindable: list[tuple[int, str]] = []
         names: dict[int, str] = {}
+        owners: dict[str, Any] = {}
         for i, (path, module) in enumerate(self.modules):
             kinds, state = declared(type(module)), module.__dict__
             self.rebindable.extend((i, attribute) for attribute in kinds.buffers)
@@ -85,6 +86,11 @@ class Plan:
                 name = f"{path}.{attribute}" if path else attribute
                 if attribute in kinds.parameters:  # a buffer is rebound in its own place alone
                     name = names.setdefault(id(array), name)
+                if owners.setdefault(name, array) is not array:
+                    raise StateError(
+                        f"two arrays are named {name!r}: keys of dicts of modules must differ as text, and have no "
+                        "dots that make them look like paths"
+                    )
                 groups = [self.arrays]
                 if attribute in kinds.buffers:
                     groups.append(self.buffers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Set
 from fnmatch import fnmatchcase
+from functools import partial
 from numbers import Number
 from typing import Any, Self
 
@@ -65,6 +67,11 @@ class Module:
                 f"{type(self).__name__}.{name} holds an array that the class does not declare. Write "
                 f"`{name}: nnx.Parameter` in the class body if it is trained, `{name}: nnx.Buffer` if it is "
                 "not" + ("" if is_array(value) else "; arrays in lists, tuples and dicts need modules of their own")
+            )
+        elif _hides_module(value):
+            raise UndeclaredStateError(
+                f"{type(self).__name__}.{name} holds modules in a {type(value).__name__}, where their arrays are not "
+                "found: keep them in a list, a tuple or a dict"
             )
         elif name == "training":
             raise ArgumentError(
@@ -146,7 +153,13 @@ class Module:
         put(self._planned().arrays, arrays)
 
     def to(self, device: str | Device | None = None, *, dtype: str | None = None) -> Self:
-        """Move all arrays to a device, and cast those of floats to ``dtype``. Answers this module."""
+        """Move all arrays to a device, and cast those of floats to ``dtype``. Answers this module.
+
+        Raises:
+            DTypeError: ``dtype`` is no floating-point dtype of the standard.
+        """
+        if dtype not in (None, "float32", "float64"):
+            raise DTypeError(f"the dtype of a model is 'float32' or 'float64', got {dtype!r}")
         places = self._planned().arrays
         moved = {}
         for name, standing in places.items():
@@ -252,6 +265,13 @@ def _holds_array(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_array, value.values()))
     return not isinstance(value, (Module, Number, str)) and is_array(value)
+
+
+def _hides_module(value: Any) -> bool:
+    """Whether modules stand in a container that is not walked."""
+    if isinstance(value, partial):
+        return any(isinstance(item, Module) for item in (value.func, *value.args, *value.keywords.values()))
+    return isinstance(value, (Set, deque)) and any(isinstance(item, Module) for item in value)
 
 
 _STRUCTURE = (Module, list, tuple, dict)

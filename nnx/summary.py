@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any, NamedTuple
 
+from nnx import tree
 from nnx._declare import declared
 from nnx._errors import ShapeError
-from nnx._typing import Array
-from nnx.backend import dtype_kind, named_dtype, namespace_of
+from nnx._typing import Array, Tree
+from nnx.backend import dtype_kind, is_array, named_dtype, namespace_of
 from nnx.layers.sequential import Sequential, function_name
 from nnx.module import Module
 
@@ -28,7 +29,7 @@ class Row(NamedTuple):
 
     name: str
     layer: str
-    output: tuple[int, ...]
+    output: tuple[Any, ...]
     parameters: int
     operations: int
     memory: int
@@ -135,10 +136,10 @@ def _watch(name: str, module: Module, rows: list[Row], seen: set[int]) -> None:
         own = [array for array in _own(self, declared(kind).parameters) if id(array) not in seen]
         seen.update(map(id, own))
         held = sum(map(_size, [*own, *_own(self, declared(kind).buffers)]))
-        operations = self.operations(tuple(x.shape), tuple(y.shape))
+        operations = self.operations(_shape(x), _shape(y))
         text = repr(module)
         text = kind.__name__ if "\n" in text else text  # the modules below have rows of their own
-        rows.append(Row(name or "(model)", text, tuple(y.shape), _count(own), operations, held + _size(y)))
+        rows.append(Row(name or "(model)", text, _shape(y), _count(own), operations, held + _sizes(y)))
         return y
 
     module.__class__ = type(kind.__name__, (kind,), {"__call__": call, "__slots__": ()})
@@ -147,7 +148,7 @@ def _watch(name: str, module: Module, rows: list[Row], seen: set[int]) -> None:
 def _watched(name: str, function: Callable[[Array], Array], rows: list[Row]) -> Callable[[Array], Array]:
     def call(x: Array) -> Array:
         y = function(x)
-        rows.append(Row(name, function_name(function), tuple(y.shape), 0, 0, _size(y)))
+        rows.append(Row(name, function_name(function), _shape(y), 0, 0, _sizes(y)))
         return y
 
     return call
@@ -156,6 +157,15 @@ def _watched(name: str, function: Callable[[Array], Array], rows: list[Row]) -> 
 def _own(module: Module, attributes: tuple[str, ...]) -> list[Array]:
     """The arrays that a module itself holds in these attributes."""
     return [array for name in attributes if (array := module.__dict__.get(name)) is not None]
+
+
+def _shape(y: Tree) -> tuple[Any, ...]:
+    """The shape of an array; of several in lists, tuples and dicts, a tuple of theirs."""
+    return tuple(y.shape) if is_array(y) else tuple(_shape(item) for item in tree.leaves(y) if is_array(item))
+
+
+def _sizes(y: Tree) -> int:
+    return sum(_size(item) for item in tree.leaves(y) if is_array(item))
 
 
 def _size(array: Array) -> int:

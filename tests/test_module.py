@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import deque
+from functools import partial
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -501,3 +503,27 @@ def test_a_sequential_with_a_module_of_its_own():
     assert names(model) == ["0.weight", "gate.factor"]
     assert list(nnx.grad(lambda model: nnx.namespace_of(y := model(ONES)).sum(y))(model)) == names(model)
     assert "gate" in repr(model)
+
+
+@pytest.mark.parametrize("parts", [{"a.b": 1, "a": {"b": 2}}, {1: 1, "1": 2}], ids=str)
+def test_two_arrays_of_one_name(parts):
+    def layers(part):
+        return {key: layers(item) for key, item in part.items()} if isinstance(part, dict) else Scale(part)
+
+    with pytest.raises(nnx.StateError, match="two arrays are named 'parts"):
+        Box(parts=layers(parts)).parameters()
+
+
+@pytest.mark.parametrize(
+    "hide", [lambda m: {m}, lambda m: frozenset([m]), lambda m: deque([m]), lambda m: partial(m, 1)], ids=range(4)
+)
+def test_containers_in_which_modules_are_not_found(hide):
+    with pytest.raises(nnx.UndeclaredStateError, match=r"Box\.parts holds modules in a .*: keep them in a list"):
+        Box(parts=hide(Scale()))
+
+
+def test_the_dtype_of_a_model_is_one_of_floats():
+    model = Scale()
+    with pytest.raises(nnx.DTypeError, match="'float32' or 'float64', got 'int32'"):
+        model.to(dtype="int32")
+    assert model.factor.dtype == np.float32

@@ -103,3 +103,15 @@ def test_dtypes():
         nnx.summary(network(), (1, 6), dtype="float31")
     with pytest.raises(nnx.DTypeError, match="expected input of that dtype"):
         nnx.summary(network(), (1, 6), dtype="float64")
+
+
+def test_a_model_that_answers_several_arrays():
+    class Two(nnx.Module):
+        def __init__(self):
+            self.left, self.right = nnx.Linear(2, 3), nnx.Linear(2, 1)
+
+        def __call__(self, x):
+            return {"left": self.left(x), "right": self.right(x)}
+
+    last = nnx.summary(Two(), (5, 2)).rows[-1]
+    assert (last.output, last.memory) == (((5, 3), (5, 1)), 4 * 20)

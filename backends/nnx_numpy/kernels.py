@@ -47,7 +47,7 @@ def linear_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) 
     """Add the bias in place."""
     y = np.dot(x if x.ndim == 2 else _rows(x), weight)
     if bias is not None:
-        y += bias
+        y = y + bias if bias.dtype != y.dtype else np.add(y, bias, out=y)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[1])
 
 
@@ -85,6 +85,8 @@ def relu_x(xp: Any, g: Array, y: Array) -> Array:
 def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean: bool = False) -> tuple[Array, Array]:
     """Work in one buffer, and look the label's logit up instead of masking all others."""
     z, ids = logits if logits.ndim == 2 else _rows(logits), labels.reshape(-1)
+    if not ids.dtype.isnative:
+        ids = ids.astype(ids.dtype.newbyteorder("="))
     n, classes = z.shape
     # seen as an unsigned number, a negative one is too large
     if n and np.maximum.reduce(ids.view(_UNSIGNED[ids.dtype.itemsize])) >= classes:

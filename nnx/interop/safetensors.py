@@ -54,6 +54,8 @@ def save_weights(path: str | os.PathLike[str], model: _HasArrays) -> None:
             )
         arrays[name] = np.asarray(host, order="C")  # safetensors writes the memory as it lies
     target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist: make it first")
     beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     beside.touch(exist_ok=False)
     try:

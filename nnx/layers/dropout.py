@@ -5,7 +5,8 @@ from __future__ import annotations
 from nnx import ops
 from nnx._errors import ArgumentError
 from nnx._typing import Array
-from nnx.backend import HOST, device, load_backend, load_namespace
+from nnx.backend import HOST, Device, load_backend, load_namespace
+from nnx.backend import device as find_device
 from nnx.module import Buffer, Module
 from nnx.random import Generator, generator_of
 
@@ -20,17 +21,18 @@ class Dropout(Module):
 
     Args:
         rate: the chance that an element is dropped, in [0, 1).
+        device: where the layer is to act; ``None`` for the default device.
         rng: gives the layer its random stream; ``None`` for the default generator.
     """
 
     key: Buffer  # the stream: int32, (2,)
     step: Buffer  # how many masks have been drawn: int32, (1,)
 
-    def __init__(self, rate: float = 0.5, *, rng: Generator | None = None) -> None:
+    def __init__(self, rate: float = 0.5, *, device: str | Device | None = None, rng: Generator | None = None) -> None:
         if not 0 <= rate < 1:
             raise ArgumentError(f"a dropout rate lies in [0, 1), got {rate}")
         self.rate = rate
-        xp, here = load_namespace(load_backend(HOST)), device()
+        xp, here = load_namespace(load_backend(HOST)), find_device(device)
         self.key = here.from_host(xp.asarray(generator_of(rng).spawn_key(), dtype=xp.int32))
         self.step = here.from_host(xp.zeros(1, dtype=xp.int32))
 

@@ -39,7 +39,9 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, index: int) -> Callable[[Array], Array]:
+    def __getitem__(self, index: int | slice) -> Callable[[Array], Array]:
+        if isinstance(index, slice):
+            return Sequential(*self.layers[index])
         return self.layers[index]
 
     def __iter__(self) -> Iterator[Callable[[Array], Array]]:

@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nnx._errors import DTypeError
 from nnx._typing import Array, Namespace
-from nnx.backend import kernels_of, namespace_of
+from nnx.backend import dtype_kind, kernels_of, namespace_of
 from nnx.tape.primitive import Primitive
 from nnx.tape.rule import Derivative, Rule, parameters
 from nnx.tape.tracked import Tracked
@@ -56,16 +57,31 @@ class Op(Primitive):
     def __wrapped__(self) -> Reference:
         return self.reference
 
+    @property
+    def __signature__(self) -> Any:
+        import inspect  # 10 ms that few need
+
+        signature = inspect.signature(self.reference)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
     def _forward(self, *args: Any, **options: Any) -> Any:
-        xp = namespace_of(*args)
+        xp = self._namespace(args)
         return kernels_of(xp).get(self._kernel, self.reference)(xp, *args, **options)
+
+    def _namespace(self, args: Sequence[Any]) -> Namespace:
+        xp = namespace_of(*args)
+        dtype = getattr(args[0], "dtype", None)
+        if dtype is None or dtype_kind(xp, dtype) != "real floating":
+            got = f"a {type(args[0]).__name__}" if dtype is None else f"dtype {dtype}: cast it"
+            raise DTypeError(f"{self.__name__}() expected an array of real floats first, got {got}")
+        return xp
 
     def _forward_saving(self, *args: Any, **options: Any) -> Any:
         return self._forward(*args, **options)[0]
 
     def _evaluate(self, values: Sequence[Any], options: dict[str, Any], plain: bool) -> tuple[Any, Any]:
         if plain:
-            xp = namespace_of(*values)
+            xp = self._namespace(values)
             y = kernels_of(xp).get(self._kernel, self.reference)(xp, *values, **options)
             return y if self.saves else (y, None)
         if not self.saves:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from nnx._errors import ArgumentError
 from nnx._typing import Array, Namespace
 from nnx.backend import native_device
 from nnx.ops._op import op
@@ -45,7 +46,13 @@ def keep_mask(xp: Namespace, key: Array, step: Array, rate: float, like: Array) 
 
 
 def drop_threshold(rate: float) -> int:
-    """The least int32 whose element is kept."""
+    """The least int32 whose element is kept.
+
+    Raises:
+        ArgumentError: the rate is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ArgumentError(f"a dropout rate lies in [0, 1), got {rate}")
     return min(round(rate * 2**32), 2**32 - 1) - 2**31
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nnx._errors import DifferentiationError, MissingRuleError
+from nnx._errors import DifferentiationError, DTypeError, MissingRuleError
 from nnx._typing import Array, Namespace
 from nnx.backend import dtype_kind, is_array, namespace_of
 from nnx.tape.node import CONSTANT, Node
@@ -101,7 +101,11 @@ class Primitive:
 
     def _evaluate(self, values: Sequence[Any], options: dict[str, Any], plain: bool) -> tuple[Any, Any]:
         """The result, and what the adjoints of an op want saved."""
-        return (self.forward if plain else self)(*values, **options), None
+        try:
+            return (self.forward if plain else self)(*values, **options), None
+        except Exception:
+            namespace_of(*filter(is_array, values))  # arrays of two devices are the better explanation
+            raise
 
 
 class Cast(Primitive):
@@ -140,16 +144,27 @@ def untracked(x: Any) -> Any:
 
 
 def _promote(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Cast array arguments of several dtypes to their common one, on record."""
-    common = None
+    """Cast array arguments of several dtypes to their common one, on record.
+
+    Raises:
+        MixedLibrariesError: they are of two libraries, some of which have dtypes in common.
+    """
+    common = kind = None
+    alike = True
     for a in args:
         dtype = getattr(a, "dtype", None)
-        if dtype is not None and common is not None and dtype != common:
-            break
-        common = dtype if common is None else common
-    else:
+        if dtype is None:
+            if isinstance(a, (list, tuple)):
+                raise DTypeError(f"expected an array, got a {type(a).__name__}: make one with nnx.asarray(...)")
+            continue
+        found = type(untracked(a))
+        if common is None:
+            common, kind = dtype, found
+        elif dtype != common or found is not kind:
+            alike = False
+    if alike:
         return args
     xp: Array = next(a.xp for a in args if type(a) is Tracked)
-    namespace_of(*args)  # says so if they are of two libraries
+    namespace_of(*args)
     dtype = xp.result_type(*args)
     return tuple(xp.astype(a, dtype) if hasattr(a, "dtype") and a.dtype != dtype else a for a in args)

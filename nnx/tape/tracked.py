@@ -257,6 +257,31 @@ class Tracked:
             )
         return self._constant("a function of another namespace")
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return function(*map(_hand, args), **{name: _hand(a) for name, a in kwargs.items()})
+
+    def __getattr__(self, name: str) -> NoReturn:
+        known = name in dir(self.xp)
+        raise AttributeError(
+            f"an array of the standard has no {name!r}"
+            + (f": call xp.{name}(x, ...), where xp = nnx.namespace_of(x)" if known else "")
+        )
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return repr(self)
+        value = self.value  # to look at a number drops no gradient
+        while type(value) is Tracked:
+            value = value.value
+        return format(value, spec)
+
     def __repr__(self) -> str:
         kind = "constant" if self.node is CONSTANT else f"level {self.node.level}"
         return f"Tracked({self.value!r}, {kind})"
+
+
+def _hand(x: Any) -> Any:
+    """``x`` for a function that keeps no history, if no gradient is lost by it."""
+    if type(x) is Tracked:
+        return x._handed()
+    return type(x)(map(_hand, x)) if type(x) in (list, tuple) else x

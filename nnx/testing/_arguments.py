@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnx._errors import ArgumentError
+from nnx._trace import companion
 from nnx._typing import Array
 from nnx.backend import Device, asarray, dtype_kind, is_array, namespace_of
-from nnx.grad import companion
 
 Build = Callable[[Sequence[Array], bool], Any]
 

@@ -227,3 +227,8 @@ def test_the_header_is_json_that_names_each_array(tmp_path):
 
     assert header["a"]["shape"] == [4, 4]
     assert header["a"]["dtype"] == "F64"
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="the folder .*nowhere does not exist: make it first"):
+        nnx.save_weights(tmp_path / "nowhere" / "model.safetensors", model())

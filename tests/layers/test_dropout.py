@@ -122,3 +122,8 @@ def test_its_stream_is_state_that_is_saved_and_not_trained():
 
 def test_text():
     assert repr(nnx.Dropout(0.25)) == "Dropout(0.25)"
+
+
+def test_its_stream_lies_on_its_device(device):
+    model = nnx.Dropout(0.5, device=device)
+    assert model.device == device

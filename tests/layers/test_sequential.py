@@ -85,3 +85,10 @@ def test_the_remedy_for_a_class():
 
 def test_text():
     assert repr(network()) == ("Sequential(\n  0: Linear(5, 6),\n  1: gelu,\n  2: Dropout(0.3),\n  3: Linear(6, 3),\n)")
+
+
+def test_a_slice_is_a_sequence():
+    model = network()
+    part = model[1:]
+    assert isinstance(part, nnx.Sequential)
+    assert part.layers == model.layers[1:]

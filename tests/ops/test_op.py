@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,13 @@ def test_a_function_that_is_no_op_is_replaced_too(kernels, device, make):
 def test_an_op_is_documented_as_its_forward_is():
     assert cube.__doc__ == "The cube."
     assert cube.__name__ == "cube"
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "softmax", "log_softmax", "erf"])
+def test_floats_are_expected(name, flag):
+    with pytest.raises(nnx.DTypeError, match=rf"{name}\(\) expected an array of real floats first, got dtype .*int32"):
+        getattr(nnx.ops, name)(nnx.asarray(np.arange(3, dtype=np.int32), device=flag))
+
+
+def test_the_signature_is_that_of_the_caller():
+    assert str(inspect.signature(cube)) == "(x, *, factor=1.0)"

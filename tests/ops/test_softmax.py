@@ -122,3 +122,10 @@ def test_under_a_compiler_a_label_out_of_range_is_nan():
     jax = pytest.importorskip("jax")
     loss = jax.jit(lambda x, ids: softmax_cross_entropy(x, ids))(X[0, :2], np.asarray([1, 3]))
     assert np.isnan(np.asarray(loss)).tolist() == [False, True]
+
+
+def test_labels_of_another_byte_order():
+    logits, ids = np.zeros((3, 3), np.float32), np.asarray([0, 2, 1])
+    swapped = ids.astype(ids.dtype.newbyteorder())
+    expected = nnx.ops.softmax_cross_entropy(logits, ids)
+    np.testing.assert_array_equal(nnx.ops.softmax_cross_entropy(logits, swapped), expected)

@@ -276,7 +276,7 @@ def test_pickling_raises():
 
 
 @pytest.mark.filterwarnings("ignore:You are comparing a array_api_strict dtype")
-@pytest.mark.parametrize("other", ["torch", "strict"])
+@pytest.mark.parametrize("other", ["torch", "strict", "jax"])
 def test_arrays_of_two_libraries_do_not_mix(other):
     pytest.importorskip({"strict": "array_api_strict"}.get(other, other))
     foreign = nnx.asarray(X, device=other)
@@ -289,3 +289,38 @@ def test_results_are_arrays_of_the_library(make):
     value, gradient = nnx.value_and_grad(lambda x: nnx.namespace_of(x).sum(x * x))(x)
     assert not isinstance(value, Tracked)
     assert type(gradient) is type(x)
+
+
+def test_arrays_of_two_devices_do_not_mix():
+    pytest.importorskip("array_api_strict")
+    x, foreign = (nnx.asarray(X, device=f"strict:device{i}") for i in (1, 2))
+    with pytest.raises(nnx.DeviceError, match=r"two devices, .*device1.* and .*device2"):
+        during_grad(lambda x: nnx.namespace_of(x).multiply(x, foreign), x)
+
+
+# --- the commonest mistakes have a remedy --------------------------------------------------------
+
+
+def test_methods_that_are_functions_in_the_standard(make):
+    with pytest.raises(AttributeError, match=r"no 'sum': call xp\.sum\(x, \.\.\.\), where xp = nnx\.namespace_of\(x\)"):
+        during_grad(lambda x: x.sum(), make(X))
+    with pytest.raises(AttributeError, match="no 'nonsense'$"):
+        during_grad(lambda x: x.nonsense, make(X))
+
+
+def test_functions_of_numpy_refuse_what_carries_a_gradient():
+    for function in (np.sum, np.mean, np.concatenate, np.where):
+        with pytest.raises(nnx.DifferentiationError, match="nnx.namespace_of"):
+            during_grad(lambda x, f=function: f([x, x]) if f is np.concatenate else f(x))
+    assert during_grad(lambda x: np.sum(nnx.stop_gradient(x))) == X.sum()
+
+
+def test_formatting_shows_the_number(make):
+    total = during_grad(lambda x: f"{nnx.namespace_of(x).sum(x):.2f}", X)
+    assert total == "4.00"
+    assert during_grad(lambda x: f"{x}", make(X)).startswith("Tracked(")
+
+
+def test_a_list_is_no_array():
+    with pytest.raises(nnx.DTypeError, match=r"expected an array, got a list: make one with nnx\.asarray"):
+        during_grad(lambda x: x * [1.0, 2.0, 3.0])

@@ -1,0 +1,148 @@
+"""One differentiation: what it tracks, and how its results are untracked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from nnx import tree
+from nnx._errors import DifferentiationError, DTypeError
+from nnx._typing import Array, DType, Namespace, Tree
+from nnx.backend import asarray, dtype_kind, is_array, library_of, namespace_of
+from nnx.tape.backward import backward
+from nnx.tape.node import CONSTANT, Node, new_level
+from nnx.tape.primitive import constants
+from nnx.tape.tracked import Tracked
+from nnx.vjps import differentiable
+
+Collect = Callable[[list[Array]], Tree]
+"""The gradient of an argument, from the gradients of all leaves."""
+
+
+class Trace:
+    """One differentiation: what it tracks, and how its results are untracked again."""
+
+    def __init__(self, training: bool) -> None:
+        self.level = new_level()
+        self._training = training
+        self._leaves: list[Tracked] = []
+        self._arguments: list[Collect] = []
+        self._write_backs: list[Callable[[Callable[[Array], Array]], None]] = []
+
+    def track_arguments(self, args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[list[Any], bool]:
+        several = isinstance(argnums, Iterable)
+        tracked = list(args)
+        seen = set()
+        for i in argnums if isinstance(argnums, Iterable) else (argnums,):
+            if not -len(args) <= i < len(args):
+                raise DifferentiationError(f"argnums has {i}, but the function was called with {len(args)} arguments")
+            if i % len(args) in seen:
+                raise DifferentiationError(f"argnums names the argument {i} twice")
+            seen.add(i % len(args))
+            tracked[i], collect = self._track(args[i])
+            self._arguments.append(collect)
+        if self._leaves and self._leaves[0].xp in _reluctant:
+            leaf = self._leaves[0]
+            tracked = [
+                x if i in seen else tree.map_leaves(lambda a: companion(a, leaf), x) for i, x in enumerate(tracked)
+            ]
+        return tracked, several
+
+    def _track(self, x: Any) -> tuple[Any, Collect]:
+        """``x`` with its arrays tracked, and what collects its gradient from those of all leaves."""
+        if hasattr(x, "_twin"):
+            return self._track_model(x)
+        if isinstance(x, dict):
+            pairs = {key: self._track(item) for key, item in x.items()}
+            collects = {key: collect for key, (_, collect) in pairs.items()}
+            return {key: t for key, (t, _) in pairs.items()}, (
+                lambda found: {key: collect(found) for key, collect in collects.items()}
+            )
+        if isinstance(x, (list, tuple)):
+            items = [self._track(item) for item in x]
+            remake: Any = (lambda them: type(x)(*them)) if hasattr(x, "_fields") else type(x)
+            return remake([t for t, _ in items]), lambda found: remake([collect(found) for _, collect in items])
+        if x is None:
+            return None, lambda found: None
+        place = len(self._leaves)
+        return self._leaf(x, "the argument"), lambda found: found[place]
+
+    def _track_model(self, model: Any) -> tuple[Any, Collect]:
+        start, level = len(self._leaves), self.level
+        tracked = {}
+        for name, array in model.parameters().items():  # as _leaf does, without its calls
+            xp = _spaces.get((type(array), array.dtype)) or _space(array, name)
+            tracked[name] = Tracked(array, xp, Node(level, xp))
+        self._leaves.extend(tracked.values())
+        stand_ins = tracked
+        if tracked and self._leaves[start].xp in _reluctant:
+            stand_ins = {name: companion(x, self._leaves[start]) for name, x in model.arrays().items()} | tracked
+        twin, write_back = model._twin(self._training, stand_ins)
+        self._write_backs.append(write_back)
+        return twin, lambda found: dict(zip(tracked, found[start:], strict=False))
+
+    def _leaf(self, x: Any, name: str) -> Tracked:
+        if type(x) is float or type(x) is int:  # not NumPy's scalars, which have a dtype
+            x = asarray(float(x))
+        xp = None if type(x) is Tracked else _spaces.get((type(x), getattr(x, "dtype", None)))
+        if xp is None:
+            xp = _space(x, name)
+        leaf = Tracked(x, xp, Node(self.level, xp))
+        self._leaves.append(leaf)
+        return leaf
+
+    def gradients(self, roots: Sequence[tuple[Node, Array]], *, release: bool) -> list[Tree]:
+        """The gradient of each argument; zeros where the result does not depend on it."""
+        leaves = self._leaves
+        found = backward(roots, [leaf.node for leaf in leaves], release=release)
+        for i, g in enumerate(found):
+            if g is None:
+                found[i] = namespace_of(leaves[i].value).zeros_like(leaves[i].value)
+        return [collect(found) for collect in self._arguments]
+
+    def untrack(self, x: Any) -> Any:
+        """``x`` as it is outside this differentiation."""
+        if type(x) is not Tracked:
+            return x
+        if x.node.level == self.level:
+            x = x.value
+        return x.value if type(x) is Tracked and x.node is CONSTANT else x
+
+    def write_back(self) -> None:
+        for write in self._write_backs:
+            write(self.untrack)
+
+
+_spaces: dict[tuple[type, DType], Namespace] = {}
+"""The differentiable namespace of raw arrays of floats, by type and dtype."""
+
+
+_reluctant: set[Namespace] = set()
+"""Those whose raw arrays raise at an operator with a tracked one on its right; constants stand for them."""
+
+
+def companion(x: Any, leaf: Array) -> Any:
+    """``x`` as it may stand on the left of ``leaf``: a constant, where raw arrays raise at tracked ones."""
+    if type(leaf) is not Tracked or leaf.xp not in _reluctant or type(x) is Tracked or not is_array(x):
+        return x
+    return constants(leaf.xp, x)
+
+
+def _space(x: Any, name: str) -> Namespace:
+    if not is_array(x):
+        raise DifferentiationError(
+            f"cannot differentiate by {name}, a {type(x).__name__}: expected an array, a model, or "
+            "lists, tuples and dicts of these; name the arguments that are with argnums="
+        )
+    raw = x.xp.raw if type(x) is Tracked else library_of(x).namespace
+    if dtype_kind(raw, x.dtype) != "real floating":
+        raise DTypeError(
+            f"cannot differentiate by {name}, which has dtype {x.dtype}: expected a real "
+            "floating-point dtype; convert it with xp.astype(x, xp.float32)"
+        )
+    if type(x) is Tracked:
+        return x.xp
+    xp = differentiable(raw)
+    if not library_of(x).defers:
+        _reluctant.add(xp)
+    return _spaces.setdefault((type(x), x.dtype), xp)
