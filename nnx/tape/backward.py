@@ -41,12 +41,7 @@ def backward(roots: Sequence[tuple[Node, Array]], leaves: Sequence[Node], *, rel
             by_parent = derivative.pull(xp, g, needs)
             if observers:
                 tell_walked(node, derivative, by_parent)
-            before = gradients.get(parent)
-            if before is None:
-                gradients[parent] = by_parent
-                heappush(pending, (-parent.serial, parent))
-            else:
-                gradients[parent] = before + by_parent
+            _add(gradients, pending, parent, by_parent)
         if release:
             node.edges = ()
     return [gradients.get(leaf) for leaf in leaves]
