@@ -42,10 +42,11 @@ class Primitive:
         if options:
             for name, a in options.items():
                 if type(a) is Tracked:
-                    if self.rule is None:
-                        plain = {name: untracked(a) for name, a in options.items()}
-                        return constants(a.xp, self.forward(*map(untracked, args), **plain))
-                    return self(*self._positional(args, options, name))
+                    if self.rule is not None and a.node is not CONSTANT:
+                        return self(*self._positional(args, options, name))
+                    options = options | {name: untracked(a)}
+                    result = self(*args, **options)
+                    return result if type(result) is Tracked else constants(a.xp, result)
         return self.forward(*args, **options) if level < 0 else self._record(level, xp, args, options)
 
     def _positional(self, args: tuple[Any, ...], options: dict[str, Any], name: str) -> tuple[Any, ...]:

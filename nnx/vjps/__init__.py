@@ -11,7 +11,7 @@ import functools
 
 from nnx._typing import Namespace
 from nnx.tape.namespace import DifferentiableNamespace, Table
-from nnx.vjps import elementwise, indexing, linalg, manipulation, statistical
+from nnx.vjps import elementwise, indexing, linalg, linalg_extension, manipulation, statistical
 
 _CREATION = """arange empty empty_like eye from_dlpack full full_like linspace ones ones_like zeros
 zeros_like"""
@@ -36,7 +36,7 @@ STANDARD = Table(
     plain=frozenset((_DTYPES + " " + _PLAIN).split()),
     gaps=elementwise.GAPS | indexing.GAPS | linalg.GAPS | manipulation.GAPS | statistical.GAPS,
     extensions={
-        "linalg": Table(rules=linalg.RULES, gaps=linalg.EXTENSION_GAPS),
+        "linalg": Table(rules=linalg.RULES | linalg_extension.RULES, gaps=linalg_extension.GAPS),
         "fft": Table(rules={}, creation=frozenset(["fftfreq", "rfftfreq"]), gaps=frozenset(_FFT_GAPS.split())),
     },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -76,3 +76,14 @@ def count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
     """How many elements a reduction over ``axis`` puts together."""
     axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     return prod(shape[a] for a in axes)
+
+
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that takes back the permutation ``order``."""
+    return tuple(sorted(range(len(order)), key=lambda i: order[i]))
+
+
+def raw(xp: Namespace) -> Namespace:
+    """The library's own namespace, beneath ``xp`` if that is differentiable."""
+    beneath: Namespace = getattr(xp, "raw", xp)
+    return beneath

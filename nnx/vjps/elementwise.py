@@ -2,7 +2,9 @@
 
 Conventions at the points where no derivative exists: |x| has 0 at 0; ``maximum`` and ``minimum``
 give half to each of two equal arguments, so that the gradient is symmetric in them; ``clip`` passes
-the gradient at its bounds; ``pow`` has 0 by ``x1`` where ``x2`` is 0.
+the gradient at its bounds; ``pow`` has 0 by ``x1`` where ``x2`` is 0; ``copysign`` is |x1| times a sign,
+so it has 0 by ``x1`` at 0, and 0 by ``x2``. ``remainder`` is x1 - ⌊x1 / x2⌋ x2 with a constant ⌊x1 / x2⌋,
+also where it jumps.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ RULES: dict[str, Rule] = {
     "atan2": binary(lambda g, x1, x2: g * x2 / (x1 * x1 + x2 * x2), lambda g, x1, x2: -g * x1 / (x1 * x1 + x2 * x2)),
     "atanh": unary(lambda g, x: g / (1 - x * x)),
     "clip": Rule(("x", "min", "max"), {"x": Summed("x", _clip)}),
+    "copysign": binary(lambda xp, g, y, x1: g * (xp.sign(x1) * xp.sign(y)), lambda xp, g: xp.zeros_like(g)),
     "cos": unary(lambda xp, g, x: -g * xp.sin(x)),
     "cosh": unary(lambda xp, g, x: g * xp.sinh(x)),
     "divide": binary(lambda g, x2: g / x2, lambda g, y, x2: -g * y / x2),
@@ -73,6 +76,7 @@ RULES: dict[str, Rule] = {
     "positive": unary(lambda g: g),
     "pow": binary(_pow_x1, _pow_x2),
     "reciprocal": unary(lambda g, y: -g * y * y),
+    "remainder": binary(lambda g: g, lambda xp, g, x1, x2: -g * xp.floor_divide(x1, x2)),
     "sin": unary(lambda xp, g, x: g * xp.cos(x)),
     "sinh": unary(lambda xp, g, x: g * xp.cosh(x)),
     "sqrt": unary(lambda g, y: g * 0.5 / y),
@@ -89,4 +93,4 @@ CONSTANT = frozenset(
     logical_or logical_xor not_equal round sign signbit trunc""".split()
 )
 
-GAPS = frozenset("conj copysign imag nextafter real remainder".split())
+GAPS = frozenset("conj imag nextafter real".split())

@@ -122,10 +122,10 @@ def test_unary_operators():
     assert_array_equal(during_grad(lambda x: (~nnx.namespace_of(x).astype(x, np.int64)).value), ~X.astype(int))
 
 
-def test_remainder_is_a_gap():
-    for call in (lambda x: x % 2.0, lambda x: 2.0 % x):
-        with pytest.raises(nnx.MissingRuleError, match="remainder"):
-            during_grad(call)
+def test_remainders():
+    x = np.asarray([0.75, -3.5])
+    assert_allclose(nnx.grad(lambda x: (x % 2.0)[1])(x), [0, 1])
+    assert_allclose(nnx.grad(lambda x: nnx.namespace_of(x).sum(5.0 % x))(x), [-6, 2])  # -⌊5 / x⌋
 
 
 def test_iteration(make):
@@ -324,3 +324,16 @@ def test_formatting_shows_the_number(make):
 def test_a_list_is_no_array():
     with pytest.raises(nnx.DTypeError, match=r"expected an array, got a list: make one with nnx\.asarray"):
         during_grad(lambda x: x * [1.0, 2.0, 3.0])
+
+
+def test_constants_as_options(make):
+    def f(x):
+        xp = nnx.namespace_of(x)
+        low = xp.zeros((3,), dtype=x.dtype, device=x.device)
+        y = xp.diff(xp.clip(x, min=low + 1.0), prepend=xp.ones((1,), dtype=x.dtype, device=x.device))
+        return xp.sum(y * y)
+
+    numbers = np.diff(np.clip(X, 1.0, None), prepend=1.0)
+    value, gradient = nnx.value_and_grad(f)(make(X))
+    assert_allclose(float(value), np.sum(numbers**2))
+    assert_allclose(nnx.to_numpy(gradient), [0.0, 2 * (numbers[1] - numbers[2]), 2 * numbers[2]])

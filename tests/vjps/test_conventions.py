@@ -64,6 +64,57 @@ def test_clip_is_not_differentiated_by_its_bounds():
         total(lambda xp, low: xp.clip(X, low))(X)
 
 
+def test_copysign_has_zero_at_zero(make):
+    a, b = total(lambda xp, x, y: xp.copysign(x, y))(make([-3.0, 0.0, 2.0]), make([-1.0, 1.0, -1.0]))
+    assert_array_equal(nnx.to_numpy(a), [1, 0, -1])
+    assert_array_equal(nnx.to_numpy(b), [0, 0, 0])
+
+
+def test_a_remainder_at_a_jump(make):
+    a, b = total(lambda xp, x, y: xp.remainder(x, y))(make([6.0, -6.0, 0.0]), make([3.0, 4.0, 2.0]))
+    assert_array_equal(nnx.to_numpy(a), [1, 1, 1])
+    assert_array_equal(nnx.to_numpy(b), [-2, 2, 0])  # -⌊x1 / x2⌋
+
+
+# --- products ---------------------------------------------------------------------------------
+
+FACTORS = [[3.0, 0.0, 2.0, 5.0], [0.0, 4.0, 0.0, 2.0], [0.0, 0.0, 0.0, 2.0]]
+
+
+@pytest.mark.parametrize("axis", [-1, None, (0, 1), 0])
+def test_products_with_zeros(axis, make):
+    weights = np.random.default_rng(0).normal(size=(3, 4))
+    x, w = make(FACTORS, "float64"), make(weights, "float64")
+    first = total(lambda xp, x: (lambda y: y * y + y)(xp.prod(x, axis=axis)))
+    (second,) = total(lambda xp, x: first(x)[0] * w)(x)
+    gradient, expected = by_hand(np.asarray(FACTORS), weights, axis)
+    assert_array_equal(nnx.to_numpy(first(x)[0]), gradient)
+    assert_allclose(nnx.to_numpy(second), expected, atol=1e-12)
+
+
+def by_hand(x, w, axis):
+    """For the products y and f = Σ y² + y: ∂f/∂xⱼ = (2y + 1) ∂y/∂xⱼ, and Σᵢ wᵢ ∂²f/∂xᵢ∂xⱼ."""
+    lines = {-1: [range(4 * i, 4 * i + 4) for i in range(3)], 0: [range(j, 12, 4) for j in range(4)]}
+    x, w, first, second = x.reshape(-1), w.reshape(-1), np.zeros(12), np.zeros(12)
+    for line in lines.get(axis, [range(12)]):
+        but = lambda *out, line=line: np.prod([x[k] for k in line if k not in out])  # noqa: E731
+        for j in line:
+            first[j] = (2 * but() + 1) * but(j)
+            for i in line:
+                mixed = (2 * but() + 1) * but(i, j) if i != j else 0.0
+                second[j] += w[i] * (mixed + 2 * but(i) * but(j))
+    return first.reshape(3, 4), second.reshape(3, 4)
+
+
+def test_cumulative_products_with_zeros(make):
+    x, w = np.asarray([2.0, 0.0, 3.0, 0.0, 5.0]), np.asarray([1.0, 10.0, 100.0, 1000.0, 10000.0])
+    first = total(lambda xp, x: xp.cumulative_prod(x) * make(w, "float64"))
+    assert_array_equal(nnx.to_numpy(first(make(x, "float64"))[0]), [1, 20 + 600, 0, 0, 0])
+    (second,) = total(lambda xp, x: first(x)[0] * make([0.0, 0.0, 0.0, 1.0, 0.0], "float64"))(make(x, "float64"))
+    # ∂/∂x[1] of what ∂/∂x[3] is, x₀ x₁ x₂ (w₃ + w₄ x₄): 2 · 3 · (1000 + 50000)
+    assert_array_equal(nnx.to_numpy(second), [0, 306000, 0, 0, 0])
+
+
 # --- powers -----------------------------------------------------------------------------------
 
 
@@ -122,49 +173,26 @@ def test_complex_numbers_are_refused():
         total(lambda xp, x: x * np.asarray([1j, 2j, 3j]))(X)
 
 
-# --- indices ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("key", [[0, 0], ((0, 0),), np.asarray([0, 0]), (np.asarray([0]), None), range(2)], ids=str)
-def test_an_index_that_may_repeat_is_a_gap(key):
-    with pytest.raises(nnx.MissingRuleError, match="one-hot"):
-        total(lambda xp, x: x[key])(X)
-
-
-def test_an_index_of_a_tracked_array(make):
-    (g,) = total(lambda xp, x: x[x > 0] * x[0])(make(X))
-    assert_array_equal(nnx.to_numpy(g), [2, 0, -1])
-
-
-@pytest.mark.parametrize(
-    "key", [slice(None, None, -1), slice(2, 0, -2), (slice(None), slice(None, None, -2), None)], ids=str
-)
-def test_a_negative_step(key):
-    x = np.arange(12.0).reshape(4, 3) if isinstance(key, tuple) else X
-    weights = np.random.default_rng(0).normal(size=x[key].shape)
-    (g,) = total(lambda xp, x: x[key] * weights)(x)
-    expected = np.zeros(x.shape)
-    expected[key[:2] if isinstance(key, tuple) else key] = weights[..., 0] if isinstance(key, tuple) else weights
-    assert_array_equal(g, expected)
-
-
-def test_an_index_of_a_number_in_an_array(make):
-    (g,) = total(lambda xp, x: x[xp.argmax(x)])(make(X))
-    assert_array_equal(nnx.to_numpy(g), [0, 0, 1])
-    (g,) = total(lambda xp, x: x[1, xp.argmin(x[0, :])])(make([X, X]))
-    assert_array_equal(nnx.to_numpy(g), [[0, 0, 0], [1, 0, 0]])
-
-
 # --- empty arrays -----------------------------------------------------------------------------
 
 EMPTY = {
     "sum": lambda f, x: f(x, axis=0),
     "concat": lambda f, x: f([x, x]),
     "stack": lambda f, x: f([x, x]),
+    "cumulative_prod": lambda f, x: f(x, axis=0),
+    "cumulative_sum": lambda f, x: f(x, axis=1, include_initial=True),
+    "diff": lambda f, x: f(x, axis=1),
+    "prod": lambda f, x: f(x, axis=0),
+    "repeat": lambda f, x: f(x, 2, axis=0),
     "reshape": lambda f, x: f(x, (3, 0)),
+    "tensordot": lambda f, x: f(x, x, axes=([0], [0])),
+    "tile": lambda f, x: f(x, (2, 2)),
     "matmul": lambda f, x: f(nnx.namespace_of(x).matrix_transpose(x), x),
     "multiply": lambda f, x: f(x, x),
     "broadcast_to": lambda f, x: f(x, (2, 0, 3)),
+    "sort": lambda f, x: f(x, axis=0),
+    "take": lambda f, x: f(x, nnx.namespace_of(x).argsort(x[:, 0]), axis=0),
+    "take_along_axis": lambda f, x: f(x, nnx.namespace_of(x).argsort(x, axis=0), axis=0),
     "where": lambda f, x: f(x > 0, x, 0.0),
 }
 

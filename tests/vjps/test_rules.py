@@ -152,6 +152,11 @@ def triangles(shape):
     return st.fixed_dictionaries({}, optional={"k": st.integers(-3, 3)}).map(lambda options: ((), options))
 
 
+def sorts(shape):
+    options = {"axis": axes_of(shape), "descending": st.booleans(), "stable": st.booleans()}
+    return st.fixed_dictionaries({}, optional=options).map(lambda options: ((), options))
+
+
 @st.composite
 def sequences(draw, grows):
     shape = draw(hnp.array_shapes(max_dims=3, max_side=3))
@@ -182,6 +187,132 @@ def vecdots(draw):
 
 
 @st.composite
+def tensordots(draw):
+    free, summed = (draw(st.lists(st.integers(1, 3), max_size=2)) for _ in range(2))
+    kinds = free + summed, summed + free[::-1]
+    axes = draw(st.sampled_from([len(summed), "pairs"] + [2] * (len(summed) == 2)))
+    if axes == "pairs":  # the axes of each stand in an order of their own
+        orders = [draw(st.permutations(range(len(kind)))) for kind in kinds]
+        starts = range(len(free), len(free) + len(summed)), range(len(summed))
+        axes = tuple(
+            [order.index(a) - draw(st.sampled_from([0, len(order)])) for a in r]
+            for order, r in zip(orders, starts, strict=True)
+        )
+        kinds = [[kind[a] for a in order] for kind, order in zip(kinds, orders, strict=True)]
+    a, b = (draw(numbers(tuple(kind))) for kind in kinds)
+    return Case((a, b), lambda f, a, b: f(a, b, axes=axes))
+
+
+def accumulations(shape):
+    axis = {"axis": axes_of(shape)}
+    least, more = ({}, axis) if len(shape) == 1 else (axis, {})
+    return st.fixed_dictionaries(least, optional={**more, "include_initial": st.booleans()}).map(lambda o: ((), o))
+
+
+@st.composite
+def differences(draw):
+    x = draw(numbers(draw(hnp.array_shapes(max_dims=3, max_side=4))))
+    axis = draw(axes_of(x.shape))
+    options = draw(st.fixed_dictionaries({}, optional={"n": st.integers(1, 3)})) | {"axis": axis}
+    ends = {name: draw(numbers(x.shape)) for name in ("prepend", "append") if draw(st.booleans())}
+    return Case(
+        (x,), lambda f, x, *arrays: f(x, **options, **dict(zip(ends, arrays, strict=True))), tuple(ends.values())
+    )
+
+
+@st.composite
+def repeats(draw):
+    x = draw(numbers(draw(hnp.array_shapes(max_dims=3, max_side=3))))
+    axis = draw(st.one_of(st.none(), axes_of(x.shape)))
+    options = {} if axis is None else {"axis": axis}
+    if draw(st.booleans()):
+        times = draw(st.integers(1, 3))
+        return Case((x,), lambda f, x: f(x, times, **options))
+    counts = draw(hnp.arrays(np.int64, x.size if axis is None else x.shape[axis], elements=st.integers(0, 3)))
+    return Case((x,), lambda f, x, counts: f(x, counts, **options), (counts,))
+
+
+def tiles(shape):
+    return st.lists(st.integers(1, 3), min_size=1, max_size=3).map(lambda times: ((tuple(times),), {}))
+
+
+@st.composite
+def remainders(draw):
+    """Numbers whose quotients are not whole, with dividends and divisors of either sign."""
+    a, b = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)).input_shapes
+    signs = draw(st.sampled_from([-1.0, 1.0])), draw(st.sampled_from([-1.0, 1.0]))
+    a, b = signs[0] * draw(numbers(a, 1.05, 1.95)), signs[1] * draw(numbers(b, 0.99, 1.01))
+    return draw(st.sampled_from([Case((a, b), lambda f, a, b: f(a, b)), Case((a,), lambda f, a: f(a, 0.98))]))
+
+
+@st.composite
+def matrices(draw, options=lambda: st.just({}), square=False):
+    shape = draw(hnp.array_shapes(min_dims=2, max_dims=3, max_side=3))
+    x = draw(numbers((*shape[:-1], shape[-2]) if square else shape))
+    options = draw(options())
+    return Case((x,), lambda f, x: f(x, **options))
+
+
+def diagonals():
+    return st.fixed_dictionaries({}, optional={"offset": st.integers(-1, 1)})
+
+
+@st.composite
+def invertible(draw, call=lambda f, x: f(x)):
+    """Functions of square matrices that are far from singular."""
+    n = draw(st.integers(1, 3))
+    x = draw(numbers((*draw(st.sampled_from([(), (2,)])), n, n), -0.4, 0.4)) + np.diag([1.5, -1.0, 2.0][:n])
+    return Case((x,), call)
+
+
+@st.composite
+def powers_of_matrices(draw):
+    n = draw(st.integers(-3, 4))
+    return draw(invertible(lambda f, x: f(x, n)))
+
+
+@st.composite
+def choleskys(draw):
+    """Of x xᵀ + 1: only symmetric matrices have factors, and a library may read one triangle alone."""
+    options = draw(st.fixed_dictionaries({}, optional={"upper": st.booleans()}))
+
+    def call(f, x):
+        xp = nnx.namespace_of(x)
+        product = x @ xp.matrix_transpose(x)
+        return f(product + xp.linalg.matrix_power(product, 0), **options)
+
+    return draw(invertible(call))
+
+
+@st.composite
+def solves(draw):
+    (x,) = draw(invertible()).arrays
+    n = x.shape[-1]
+    shapes = [(n,), (n, 2), (3, 1, n, 1), (2, n, 1)]
+    return Case((x, draw(numbers(draw(st.sampled_from(shapes))))), lambda f, a, b: f(a, b))
+
+
+@st.composite
+def crosses(draw):
+    axis = draw(st.sampled_from([-1, -2]))
+    shapes = [(3,), (2, 3), (1, 3)] if axis == -1 else [(3, 2), (3, 1), (2, 3, 2)]
+    options = draw(st.sampled_from([{}, {"axis": axis}])) if axis == -1 else {"axis": axis}
+    a, b = (draw(numbers(draw(st.sampled_from(shapes)))) for _ in range(2))
+    return Case((a, b), lambda f, a, b: f(a, b, **options))
+
+
+@st.composite
+def outers(draw):
+    a, b = (draw(numbers((draw(st.integers(1, 3)),))) for _ in range(2))
+    return draw(st.sampled_from([Case((a, b), lambda f, a, b: f(a, b)), Case((a,), lambda f, a: f(a, a))]))
+
+
+def matrix_norms():
+    orders = st.sampled_from(["fro", 1, -1, math.inf, -math.inf])
+    return st.fixed_dictionaries({}, optional={"ord": orders, "keepdims": st.booleans()})
+
+
+@st.composite
 def choices(draw):
     c, a, b = draw(hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=3, max_side=3)).input_shapes
     condition, a, b = draw(numbers(c)) > 0, draw(numbers(a)), draw(numbers(b))
@@ -203,7 +334,41 @@ def indices(draw):
         keys = hnp.basic_indices(x.shape, allow_newaxis=True)
         key = draw(keys.filter(lambda key: "-" not in str([p for p in np.atleast_1d(key) if isinstance(p, slice)])))
         return Case((x,), lambda f, x: f(x, key))
+    if draw(st.booleans()):  # integer arrays, with which the standard allows integers alone; they repeat elements
+        parts = [draw(st.one_of(indices_of(n).map(lambda a: a[:3]), st.integers(-n, n - 1))) for n in x.shape]
+        size = min((len(part) for part in parts if isinstance(part, np.ndarray)), default=0)
+        parts = [part[:size] if isinstance(part, np.ndarray) else part for part in parts]
+        places = [i for i, part in enumerate(parts) if isinstance(part, np.ndarray)]
+
+        def call(f, x, *arrays):
+            arrays = iter(arrays)
+            return f(x, tuple(next(arrays) if i in places else part for i, part in enumerate(parts)))
+
+        return Case((x,), call, tuple(parts[i] for i in places))
     return Case((x,), lambda f, x, mask: f(x, mask), (draw(numbers(x.shape)) > 0,))
+
+
+def indices_of(n):
+    return st.lists(st.integers(-n, n - 1), min_size=1, max_size=5).map(np.asarray)
+
+
+@st.composite
+def takes(draw):
+    x = draw(numbers(draw(hnp.array_shapes(max_dims=3, max_side=3))))
+    axis = draw(axes_of(x.shape))
+    index = draw(indices_of(x.shape[axis])) % x.shape[axis]
+    options = draw(st.sampled_from([{}, {"axis": axis}])) if x.ndim == 1 else {"axis": axis}
+    return Case((x,), lambda f, x, index: f(x, index, **options), (index,))
+
+
+@st.composite
+def takes_along(draw):
+    x = draw(numbers(draw(hnp.array_shapes(max_dims=3, max_side=3))))
+    axis = draw(axes_of(x.shape))
+    shape = list(x.shape)
+    shape[axis] = draw(st.integers(1, 4))
+    index = draw(hnp.arrays(np.int64, tuple(shape), elements=st.integers(0, x.shape[axis] - 1)))
+    return Case((x,), lambda f, x, index: f(x, index, axis=axis), (index,))
 
 
 @st.composite
@@ -216,6 +381,7 @@ def casts(draw):
 LINEAR = {
     "matmul": products("(m?,n),(n,p?)->(m?,p?)"),
     "matrix_transpose": moved(lambda shape: st.just(((), {})), hnp.array_shapes(min_dims=2, max_side=3)),
+    "tensordot": tensordots(),
     "vecdot": vecdots(),
 }
 CASES = {
@@ -232,8 +398,12 @@ CASES = {
     "broadcast_to": moved(broadcasts),
     "clip": clips(),
     "concat": sequences(grows=True),
+    "copysign": binary(0.3, 2.0),
     "cos": unary(),
     "cosh": unary(),
+    "cumulative_prod": moved(accumulations),
+    "cumulative_sum": moved(accumulations),
+    "diff": differences(),
     "divide": binary(0.4, 2.0),
     "exp": unary(),
     "expand_dims": moved(lambda shape: st.integers(-len(shape) - 1, len(shape)).map(lambda a: ((), {"axis": a}))),
@@ -257,11 +427,15 @@ CASES = {
     "permute_dims": moved(permutations),
     "positive": unary(),
     "pow": binary(0.4, 2.0),
+    "prod": reductions(),
     "reciprocal": unary(0.4, 2.0),
+    "remainder": remainders(),
+    "repeat": repeats(),
     "reshape": moved(reshapes),
     "roll": moved(rolls),
     "sin": unary(),
     "sinh": unary(),
+    "sort": moved(sorts),
     "sqrt": unary(0.3, 3.0),
     "square": unary(),
     "squeeze": moved(squeezes, hnp.array_shapes(max_side=3, max_dims=3).filter(lambda shape: 1 in shape)),
@@ -269,14 +443,28 @@ CASES = {
     "std": reductions(least=2, correction=st.sampled_from([0.0, 1.0])),
     "subtract": binary(),
     "sum": reductions(),
+    "take": takes(),
+    "take_along_axis": takes_along(),
     "tan": unary(-1.0, 1.0),
     "tanh": unary(),
+    "tile": moved(tiles),
     "tril": moved(triangles, hnp.array_shapes(min_dims=2, max_side=3)),
     "triu": moved(triangles, hnp.array_shapes(min_dims=2, max_side=3)),
     "var": reductions(least=2, correction=st.sampled_from([0.0, 1.0])),
     "where": choices(),
     **LINEAR,
     **{f"linalg.{name}": strategy for name, strategy in LINEAR.items()},
+    "linalg.cholesky": choleskys(),
+    "linalg.cross": crosses(),
+    "linalg.det": invertible(),
+    "linalg.diagonal": matrices(diagonals),
+    "linalg.inv": invertible(),
+    "linalg.matrix_norm": matrices(matrix_norms),
+    "linalg.matrix_power": powers_of_matrices(),
+    "linalg.outer": outers(),
+    "linalg.solve": solves(),
+    "linalg.trace": matrices(diagonals),
+    "linalg.vector_norm": reductions(ord=st.sampled_from([2, 1, math.inf, -math.inf, 0.5, 3, 4.5, -2])),
 }
 
 # --- checks -----------------------------------------------------------------------------------
@@ -308,7 +496,7 @@ def function(name, case):
 def on(flag, arrays, dtypes=()):
     dtypes = dtypes or ("float64",) * len(arrays)
     return [
-        nnx.asarray(a.astype(d) if a.dtype != bool else a, device=flag) for a, d in zip(arrays, dtypes, strict=True)
+        nnx.asarray(a.astype(d) if a.dtype.kind == "f" else a, device=flag) for a, d in zip(arrays, dtypes, strict=True)
     ]
 
 
