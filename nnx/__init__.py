@@ -9,6 +9,8 @@ other library that implements the standard. From the ground up:
     record what functions of the standard do, and know their derivatives
 ``grad``, ``random``, ``init``
     gradients of functions and models; random numbers that agree on every backend
+``derivatives``, ``custom``, ``recompute``
+    other derivatives of any order; adjoints of the user's own; memory saved by computing twice
 ``ops``
     what the standard lacks, each with its adjoints
 ``module``, ``layers``, ``losses``, ``metrics``, ``optim``, ``data``
@@ -34,12 +36,15 @@ from nnx._errors import (
     UndeclaredStateError,
 )
 from nnx.backend import Device, asarray, default_device, device, namespace_of, to_numpy
+from nnx.custom import custom_vjp
+from nnx.derivatives import hessian, hvp, jacobian, jvp
 from nnx.grad import grad, stop_gradient, value_and_grad, vjp
 from nnx.interop import load_weights, save_weights
 from nnx.layers import Dropout, Linear, Sequential
 from nnx.module import Buffer, Module, Parameter
 from nnx.ops import gelu, leaky_relu, relu, sigmoid, softmax, tanh
 from nnx.random import Generator, seed
+from nnx.recompute import remat
 from nnx.summary import Summary, summary
 from nnx.train import History, Trainer
 from nnx.vjps import differentiable
@@ -72,13 +77,18 @@ __all__ = [
     "Trainer",
     "UndeclaredStateError",
     "asarray",
+    "custom_vjp",
     "data",
     "default_device",
     "device",
     "differentiable",
     "gelu",
     "grad",
+    "hessian",
+    "hvp",
     "init",
+    "jacobian",
+    "jvp",
     "leaky_relu",
     "load_weights",
     "losses",
@@ -87,6 +97,7 @@ __all__ = [
     "ops",
     "optim",
     "relu",
+    "remat",
     "save_weights",
     "seed",
     "sigmoid",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnx import tree
@@ -109,9 +109,23 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: b
     Raises:
         ShapeError, DTypeError: a cotangent does not fit the value.
     """
+    answer, pull, aux = pull_back(f, primals, {}, range(len(primals)), has_aux=has_aux, training=training)
+    return (answer, pull, aux) if has_aux else (answer, pull)
+
+
+def pull_back(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    options: Mapping[str, Any],
+    argnums: Sequence[int],
+    *,
+    has_aux: bool,
+    training: bool,
+) -> tuple[Any, Callable[[Tree], tuple[Any, ...]], Any]:
+    """:func:`vjp` by some of the arguments: the value, its pull-back, and ``aux`` or ``None``."""
     trace = Trace(training)
-    tracked, _ = trace.track_arguments(primals, range(len(primals)))
-    value, aux = _split(f(*tracked), has_aux)
+    tracked, _ = trace.track_arguments(args, argnums)
+    value, aux = _split(f(*tracked, **options), has_aux)
     answer = tree.map_leaves(trace.untrack, value)
     trace.write_back()
 
@@ -136,7 +150,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: b
         tree.map_leaves(root, value, cotangent)
         return tuple(trace.gradients(roots, release=False))
 
-    return (answer, pull, tree.map_leaves(trace.untrack, aux)) if has_aux else (answer, pull)
+    return answer, pull, tree.map_leaves(trace.untrack, aux)
 
 
 def stop_gradient(x: Tree) -> Tree:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from fnmatch import fnmatchcase
 from functools import partial
 from numbers import Number
+from types import FunctionType
 from typing import Any, Self
 
 from nnx._declare import Buffer, Parameter, declared
@@ -68,10 +69,11 @@ class Module:
                 f"`{name}: nnx.Parameter` in the class body if it is trained, `{name}: nnx.Buffer` if it is "
                 "not" + ("" if is_array(value) else "; arrays in lists, tuples and dicts need modules of their own")
             )
-        elif _hides_module(value):
+        elif (hiding := _hiding(value)) is not None:
             raise UndeclaredStateError(
-                f"{type(self).__name__}.{name} holds modules in a {type(value).__name__}, where their arrays are not "
+                f"{type(self).__name__}.{name} holds modules in a {type(hiding).__name__}, where their arrays are not "
                 "found: keep them in a list, a tuple or a dict"
+                + (", and make the function of one where it is called" if isinstance(hiding, FunctionType) else "")
             )
         elif name == "training":
             raise ArgumentError(
@@ -267,11 +269,17 @@ def _holds_array(value: Any) -> bool:
     return not isinstance(value, (Module, Number, str)) and is_array(value)
 
 
-def _hides_module(value: Any) -> bool:
-    """Whether modules stand in a container that is not walked."""
+def _hiding(value: Any) -> Any:
+    """What in ``value`` holds modules and is not walked for them; ``None`` if nothing does."""
+    if isinstance(value, (list, tuple, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        return next((hiding for item in items if (hiding := _hiding(item)) is not None), None)
+    held: Iterable[Any] = value if isinstance(value, (Set, deque)) else ()
     if isinstance(value, partial):
-        return any(isinstance(item, Module) for item in (value.func, *value.args, *value.keywords.values()))
-    return isinstance(value, (Set, deque)) and any(isinstance(item, Module) for item in value)
+        held = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, FunctionType):
+        held = (wrapped := getattr(value, "__wrapped__", None), getattr(wrapped, "__self__", None))  # of nnx.remat
+    return value if any(isinstance(item, Module) for item in held) else None
 
 
 _STRUCTURE = (Module, list, tuple, dict)

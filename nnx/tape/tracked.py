@@ -261,7 +261,7 @@ class Tracked:
         return function(*map(_hand, args), **{name: _hand(a) for name, a in kwargs.items()})
 
     def __getattr__(self, name: str) -> NoReturn:
-        known = name in dir(self.xp)
+        known = not name.startswith("_") and name in dir(self.xp)  # hasattr() is asked of special names often
         raise AttributeError(
             f"an array of the standard has no {name!r}"
             + (f": call xp.{name}(x, ...), where xp = nnx.namespace_of(x)" if known else "")

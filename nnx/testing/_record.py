@@ -43,6 +43,8 @@ class Record:
 
     def walked(self, node: Node, derivative: Derivative, gradient: Array) -> None:
         """A derivative of an operation has been computed."""
+        if node not in self._operations:
+            return  # of a call that is one step (nnx/tape/call.py), whose inputs are compared when they go on
         number, primitive = self._operations[node]
         label = f"the gradient of operation {number}, {primitive.name}, by {_argument(primitive, derivative)}"
         self.steps.append(result(label, gradient))
