@@ -40,7 +40,8 @@ def value_and_grad(
     Returns:
         A function ``(...) -> (value, gradient)``, or ``((value, aux), gradient)``. The gradient has
         the structure of the argument; that of a model is a dict from parameter name to array. Each
-        array has the shape, dtype and device of what it is by.
+        array has the shape, dtype and device of what it is by. Treat it as read-only: it may be a view,
+        and two gradients may be one array; copy what you mean to change.
 
     Raises:
         DifferentiationError: ``f`` answered no scalar, or used something that has no derivative.
