@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from nnx import tree
 from nnx._declare import declared
 from nnx._errors import StateError, UndeclaredStateError
 from nnx._typing import Array
@@ -131,8 +132,9 @@ class Plan:
             parts = [self._builder(item) for item in value]
             if not any(parts):
                 return None
-            make: Any = (lambda items: type(value)(*items)) if hasattr(value, "_fields") else type(value)
-            return lambda twins: make([b(twins) if b else item for b, item in zip(parts, value, strict=True)])
+            return lambda twins: tree.sequence(
+                type(value), [b(twins) if b else item for b, item in zip(parts, value, strict=True)]
+            )
         return None
 
     def holds(self) -> bool:

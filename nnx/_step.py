@@ -40,9 +40,8 @@ def _flatten(x: Tree, leaves: list[Any]) -> Rebuild:
         return lambda new: {key: rebuild(new) for key, rebuild in pairs.items()}
     if isinstance(x, (list, tuple)):
         items = [_flatten(item, leaves) for item in x]
-        kind: Any = type(x)  # not x itself, which what is answered must not hold
-        remake: Any = (lambda them: kind(*them)) if hasattr(x, "_fields") else kind
-        return lambda new: remake([rebuild(new) for rebuild in items])
+        kind = type(x)  # not x itself, which what is answered must not hold
+        return lambda new: tree.sequence(kind, [rebuild(new) for rebuild in items])
     place = len(leaves)
     leaves.append(x)
     return lambda new: new[place]

@@ -60,8 +60,10 @@ class Trace:
             )
         if isinstance(x, (list, tuple)):
             items = [self._track(item) for item in x]
-            remake: Any = (lambda them: type(x)(*them)) if hasattr(x, "_fields") else type(x)
-            return remake([t for t, _ in items]), lambda found: remake([collect(found) for _, collect in items])
+            kind = type(x)
+            return tree.sequence(kind, [t for t, _ in items]), (
+                lambda found: tree.sequence(kind, [collect(found) for _, collect in items])
+            )
         if x is None:
             return None, lambda found: None
         place = len(self._leaves)

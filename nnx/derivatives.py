@@ -230,7 +230,7 @@ def _fitting(what: str, expected: Tree, got: Tree) -> Tree:
                 f"a {what} was expected as a {type(expected).__name__} of {len(expected)}; got {_kind(got)}"
             )
         items = [_fitting(what, *each) for each in zip(expected, got, strict=True)]
-        return type(expected)(*items) if hasattr(expected, "_fields") else type(expected)(items)
+        return tree.sequence(type(expected), items)
     if expected is None:
         if got is not None:
             raise DifferentiationError(f"the {what} of None is None; got {_kind(got)}")

@@ -10,7 +10,7 @@ from nnx import tree
 from nnx._declare import declared
 from nnx._errors import ShapeError
 from nnx._typing import Array, Tree
-from nnx.backend import dtype_kind, is_array, named_dtype, namespace_of
+from nnx.backend import is_array, itemsize, named_dtype, namespace_of
 from nnx.layers.sequential import Sequential, function_name
 from nnx.module import Module
 
@@ -170,10 +170,7 @@ def _sizes(y: Tree) -> int:
 
 def _size(array: Array) -> int:
     """Bytes of an array."""
-    xp = namespace_of(array)
-    kind = dtype_kind(xp, array.dtype)
-    bits = 8 if kind == "bool" else (xp.finfo if "floating" in kind else xp.iinfo)(array.dtype).bits
-    return int(prod(array.shape) * bits * (2 if kind == "complex floating" else 1) // 8)
+    return int(prod(array.shape)) * itemsize(namespace_of(array), array.dtype)
 
 
 def _bytes(n: int) -> str:

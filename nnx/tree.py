@@ -5,7 +5,7 @@ A leaf is anything that is none of these. Dicts keep the order of their keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnx._typing import Tree
@@ -21,8 +21,13 @@ def map_leaves(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
         return {key: map_leaves(function, item, *(r[key] for r in rest)) for key, item in tree.items()}
     if isinstance(tree, (list, tuple)):
         items = [map_leaves(function, *each) for each in zip(tree, *rest, strict=True)]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+        return sequence(type(tree), items)
     return function(tree, *rest)
+
+
+def sequence(kind: Any, items: Sequence[Any]) -> Any:
+    """A list, tuple or named tuple of type ``kind`` with these items."""
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
 
 def leaves(tree: Tree) -> list[Any]:

@@ -36,7 +36,7 @@ def library_of(array: Array) -> Library:
 
 def _discover(array: Array) -> Library:
     if type(array) in wrappers:  # not remembered: it is that of what it wraps
-        return library_of(wrappers[type(array)](array)[1])
+        return library_of(_unwrapped(array))
     if not array_api_compat.is_array_api_obj(array):
         raise MixedLibrariesError(
             f"expected an array of a library that implements the Array API standard, got "
@@ -87,6 +87,12 @@ def register_wrapper(
     """
     wrappers[kind] = open_
     readers[kind] = read
+
+
+def _unwrapped(array: Array) -> Array:
+    """The raw array that ``array`` wraps, or is."""
+    open_ = wrappers.get(type(array))
+    return array if open_ is None else open_(array)[1]
 
 
 kernels_of: Callable[[Namespace], Mapping[str, Kernel]] = _kernels.__getitem__
@@ -150,6 +156,17 @@ def dtype_kind(xp: Namespace, dtype: DType) -> str:
     return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "other")
 
 
+@functools.cache
+def itemsize(xp: Namespace, dtype: DType) -> int:
+    """Bytes of an element."""
+    kind = dtype_kind(xp, dtype)
+    if "integer" in kind:
+        return int(xp.iinfo(dtype).bits) // 8
+    if "floating" in kind:
+        return int(xp.finfo(dtype).bits) // 8 * (2 if kind == "complex floating" else 1)
+    return 1
+
+
 def _mixed(a: Library, x: Array, b: Library, y: Array) -> MixedLibrariesError:
     places = [str(device_of(array)) for library, array in ((a, x), (b, y)) if library.backend is not None]
     return MixedLibrariesError(f"one operation got arrays of two libraries, {a.name} and {b.name}: {_remedy(places)}")
@@ -170,16 +187,14 @@ def _remedy(places: Sequence[str]) -> str:
 
 def native_device(array: Array) -> NativeDevice | None:
     """Where an array lies, tracked or not, for the creation functions of its namespace."""
-    if type(array) in wrappers:
-        array = wrappers[type(array)](array)[1]
+    array = _unwrapped(array)
     backend = library_of(array).backend
     return array_api_compat.device(array) if backend is None else backend.device_of(array)
 
 
 def device_of(array: Array) -> Device:
     """The device on which an array lies, tracked or not."""
-    if type(array) in wrappers:
-        array = wrappers[type(array)](array)[1]
+    array = _unwrapped(array)
     library = library_of(array)
     if library.backend is None:
         raise BackendUnavailableError(

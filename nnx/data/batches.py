@@ -9,7 +9,7 @@ from typing import Any
 
 from nnx._errors import ArgumentError, ShapeError
 from nnx._typing import Array
-from nnx.backend import HOST, Device, asarray, device_of, library_of, load_backend, native_device
+from nnx.backend import HOST, Device, asarray, device_of, itemsize, library_of, load_backend, native_device
 from nnx.backend import device as find_device
 from nnx.random import Generator, generator_of
 
@@ -112,7 +112,7 @@ class _Source:
         self._batch_size = batch_size
         backend = library.backend if self._target is None else self._target.backend
         views = backend is not None and backend.views
-        size = batch_size * math.prod(array.shape[1:]) * _itemsize(self._xp, array)
+        size = batch_size * math.prod(array.shape[1:]) * itemsize(self._xp, array.dtype)
         self._gathered = batch_size * (max(1, GATHER_BYTES // max(1, size)) if views else 1)
 
     def slices(self, used: int, order: Array | None) -> Iterator[Array]:
@@ -149,15 +149,6 @@ def _cut(array: Array, length: int, size: int) -> Iterator[Array]:
 
 def _lies_on(array: Array, device: Device) -> bool:
     return library_of(array).backend is device.backend and native_device(array) == device.native
-
-
-def _itemsize(xp: Any, array: Array) -> int:
-    """Bytes of an element, as far as the standard tells; only the size of a gather depends on it."""
-    if xp.isdtype(array.dtype, "integral"):
-        return int(xp.iinfo(array.dtype).bits) // 8
-    if xp.isdtype(array.dtype, ("real floating", "complex floating")):
-        return int(xp.finfo(array.dtype).bits) // 8
-    return 1
 
 
 def _common_length(arrays: tuple[Array, ...]) -> int:

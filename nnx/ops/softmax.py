@@ -6,7 +6,7 @@ from math import prod
 
 from nnx._errors import LabelError
 from nnx._typing import Array, Namespace
-from nnx.backend import library_of, native_device
+from nnx.backend import namespace_of, native_device, readable
 from nnx.ops._op import op
 from nnx.tape.primitive import untracked
 
@@ -90,10 +90,10 @@ def _one_hot(xp: Namespace, labels: Array, classes: int) -> Array:
 def check_labels(labels: Array, classes: int) -> None:
     """Raise ``LabelError`` if a label that can be read at once is out of range."""
     labels = untracked(labels)
-    library = library_of(labels)
-    if 0 in labels.shape or library.backend is None or not library.backend.readable(labels):
+    if 0 in labels.shape or not readable(labels):
         return
-    low, high = int(library.namespace.min(labels)), int(library.namespace.max(labels))
+    xp = namespace_of(labels)
+    low, high = int(xp.min(labels)), int(xp.max(labels))
     if low < 0 or high >= classes:
         raise label_error(low, high, classes)
 

@@ -105,8 +105,7 @@ class DifferentiableNamespace:
                     f"{name}() of a tracked array would drop its gradient: "
                     "multiply ones() by it, stack() several, or pass nnx.stop_gradient(...) of it"
                 )
-            options = {key: untracked(value) for key, value in options.items()}
-            return constants(self, function(*map(untracked, args), **options))
+            return self._of_constants(function, args, options)
 
         create.__name__ = create.__qualname__ = name
         return create
@@ -120,11 +119,15 @@ class DifferentiableNamespace:
                     f"nnx has no derivative of {name}() yet: pass nnx.stop_gradient(...) if none is "
                     "meant, or compose it of functions that have one"
                 )
-            options = {key: untracked(value) for key, value in options.items()}
-            return constants(self, function(*map(untracked, args), **options))
+            return self._of_constants(function, args, options)
 
         constant_or_raise.__name__ = constant_or_raise.__qualname__ = name
         return constant_or_raise
+
+    def _of_constants(self, function: Any, args: Any, options: Mapping[str, Any]) -> Any:
+        """The result of a function on the raw values of its arguments, as constants."""
+        options = {key: untracked(value) for key, value in options.items()}
+        return constants(self, function(*map(untracked, args), **options))
 
     def asarray(self, x: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
         """The standard's ``asarray``; a tracked array keeps its gradient."""

@@ -38,18 +38,13 @@ def parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str,
 
 
 class Derivative:
-    """A formula, and the names of what it needs besides ``xp`` and ``g``.
-
-    Args:
-        formula: the function that computes.
-        signature: the function whose parameters name the needs, if it is not ``formula``.
-    """
+    """A formula, and the names of what it needs besides ``xp`` and ``g``."""
 
     __slots__ = ("defaults", "formula", "names", "wants_xp")
 
-    def __init__(self, formula: Callable[..., Array], signature: Callable[..., Any] | None = None) -> None:
+    def __init__(self, formula: Callable[..., Array]) -> None:
         self.formula = formula
-        names, self.defaults = parameters(signature or formula)
+        names, self.defaults = parameters(formula)
         self.wants_xp = names[0] == "xp"
         self.names = names[2:] if self.wants_xp else names[1:]
 

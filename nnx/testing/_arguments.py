@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nnx import tree
 from nnx._errors import ArgumentError
 from nnx._trace import companion
 from nnx._typing import Array
@@ -50,8 +51,7 @@ class Arguments:
             return lambda leaves, training: {key: build(leaves, training) for key, build in builds.items()}
         if isinstance(x, (list, tuple)):
             items = [self._take(item, f"{name}[{i}]") for i, item in enumerate(x)]
-            remake: Any = (lambda them: type(x)(*them)) if hasattr(x, "_fields") else type(x)
-            return lambda leaves, training: remake([build(leaves, training) for build in items])
+            return lambda leaves, training: tree.sequence(type(x), [build(leaves, training) for build in items])
         if not is_array(x):
             return lambda leaves, training: x
         if self._device is not None:

@@ -67,15 +67,19 @@ def restore(
     """Give a reduced ``g`` its reduced axes back, with length 1."""
     if keepdims:
         return g
-    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    reduced = {a % len(shape) for a in axes} if shape else set()
+    reduced = reduced_axes(shape, axis)
     return xp.reshape(g, tuple(1 if a in reduced else n for a, n in enumerate(shape)))
 
 
 def count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
     """How many elements a reduction over ``axis`` puts together."""
+    return prod(shape[a] for a in reduced_axes(shape, axis))
+
+
+def reduced_axes(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> list[int]:
+    """The axes that a reduction over ``axis`` takes away, in order, counted from the first."""
     axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return prod(shape[a] for a in axes)
+    return sorted(a % len(shape) for a in axes) if shape else []
 
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:

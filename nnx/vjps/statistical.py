@@ -11,7 +11,7 @@ import array_api_compat
 from nnx._typing import Array, Namespace
 from nnx.tape.primitive import untracked
 from nnx.tape.rule import Rule
-from nnx.vjps._rule import count, inverse, restore, rule
+from nnx.vjps._rule import count, inverse, reduced_axes, restore, rule
 
 Axis = int | tuple[int, ...] | None
 
@@ -62,8 +62,7 @@ def _std(
 def _prod(
     xp: Namespace, g: Array, x: Array, x_shape: tuple[int, ...], y: Array, axis: Axis = None, keepdims: bool = False
 ) -> Array:
-    axes = range(len(x_shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    reduced = sorted(a % len(x_shape) for a in axes)
+    reduced = reduced_axes(x_shape, axis)
     order = (*(a for a in range(len(x_shape)) if a not in reduced), *reduced)
     moved = xp.permute_dims(xp.astype(x, y.dtype, copy=False), order)
     lines = xp.reshape(moved, (*moved.shape[: len(order) - len(reduced)], count(x_shape, axis)))
