@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnx import tree
-from nnx._errors import DifferentiationError, MissingRuleError
+from nnx._errors import DifferentiationError
 from nnx._typing import Array, Tree
-from nnx.backend import dtype_kind, is_array, library_of
+from nnx.backend import is_array, is_float, library_of
 from nnx.tape.call import Pull, record_call
 from nnx.tape.node import Node
-from nnx.tape.primitive import constants, untracked
+from nnx.tape.primitive import constants, held, untracked
 from nnx.tape.tracked import Tracked
 
 Rebuild = Callable[[Sequence[Any]], Tree]
@@ -48,17 +48,8 @@ def _flatten(x: Tree, leaves: list[Any]) -> Rebuild:
 
 
 def is_float_array(x: Any) -> bool:
-    """Whether ``x`` is an array, tracked or not, of a real floating-point dtype.
-
-    Raises:
-        MissingRuleError: it is one of complex numbers.
-    """
-    if not is_array(x):
-        return False
-    kind = dtype_kind(x.xp.raw if type(x) is Tracked else library_of(x).namespace, x.dtype)
-    if kind == "complex floating":
-        raise MissingRuleError(f"nnx has no derivatives of complex functions; an array has dtype {x.dtype}")
-    return kind == "real floating"
+    """Whether ``x`` is an array, tracked or not, of a floating-point dtype: one that has derivatives."""
+    return is_array(x) and is_float(x.xp.raw if type(x) is Tracked else library_of(x).namespace, x.dtype)
 
 
 def step(
@@ -81,7 +72,9 @@ def step(
         if type(a) is Tracked and a.node.level > level:
             level, xp = a.node.level, a.xp
     if level == 0:
-        return function(leaves)
+        xp = next((a.xp for a in leaves if type(a) is Tracked), None)
+        y = function([untracked(a) if type(a) is Tracked else a for a in leaves])
+        return y if xp is None else tree.map_leaves(lambda v: v if type(v) is Tracked else constants(xp, v), y)
     values, places, nodes = list(leaves), [], list[Node]()
     for place, a in enumerate(leaves):
         if type(a) is not Tracked:
@@ -89,8 +82,7 @@ def step(
         if a.node.level == level:
             places.append(place)
             nodes.append(a.node)
-        if a.node.level in (0, level):
-            values[place] = a.value
+        values[place] = held(a.value) if a.node.level in (0, level) else held(a)
     y = step(name, function, values, pull_back)
     results: list[Array] = []
 

@@ -8,10 +8,10 @@ from typing import Any
 from nnx import tree
 from nnx._errors import DifferentiationError, DTypeError
 from nnx._typing import Array, DType, Namespace, Tree
-from nnx.backend import asarray, dtype_kind, is_array, library_of, namespace_of
+from nnx.backend import asarray, is_array, is_float, library_of, namespace_of
 from nnx.tape.backward import backward
 from nnx.tape.node import CONSTANT, Node, new_level
-from nnx.tape.primitive import constants
+from nnx.tape.primitive import constants, held
 from nnx.tape.tracked import Tracked
 from nnx.vjps import differentiable
 
@@ -25,7 +25,8 @@ class Trace:
     def __init__(self, training: bool) -> None:
         self.level = new_level()
         self._training = training
-        self._leaves: list[Tracked] = []
+        self._nodes: list[Node] = []
+        self._values: list[Array] = []  # not the tracked arrays, to parts of which the function may assign
         self._arguments: list[Collect] = []
         self._write_backs: list[Callable[[Callable[[Array], Array]], None]] = []
 
@@ -41,10 +42,10 @@ class Trace:
             seen.add(i % len(args))
             tracked[i], collect = self._track(args[i])
             self._arguments.append(collect)
-        if self._leaves and self._leaves[0].xp in _reluctant:
-            leaf = self._leaves[0]
+        if self._nodes and self._nodes[0].xp in _reluctant:
+            xp = self._nodes[0].xp
             tracked = [
-                x if i in seen else tree.map_leaves(lambda a: companion(a, leaf), x) for i, x in enumerate(tracked)
+                x if i in seen else tree.map_leaves(lambda a: companion(a, xp), x) for i, x in enumerate(tracked)
             ]
         return tracked, several
 
@@ -66,19 +67,24 @@ class Trace:
             )
         if x is None:
             return None, lambda found: None
-        place = len(self._leaves)
+        place = len(self._nodes)
         return self._leaf(x, "the argument"), lambda found: found[place]
 
     def _track_model(self, model: Any) -> tuple[Any, Collect]:
-        start, level = len(self._leaves), self.level
+        start, level = len(self._nodes), self.level
         tracked = {}
         for name, array in model.parameters().items():  # as _leaf does, without its calls
-            xp = _spaces.get((type(array), array.dtype)) or _space(array, name)
-            tracked[name] = Tracked(array, xp, Node(level, xp))
-        self._leaves.extend(tracked.values())
+            xp = _spaces.get((type(array), array.dtype))
+            if xp is None:
+                array, xp = held(array), _space(array, name)
+            node = Node(level, xp)
+            self._nodes.append(node)
+            self._values.append(array)
+            tracked[name] = Tracked(array, xp, node)
         stand_ins = tracked
-        if tracked and self._leaves[start].xp in _reluctant:
-            stand_ins = {name: companion(x, self._leaves[start]) for name, x in model.arrays().items()} | tracked
+        if tracked and self._nodes[start].xp in _reluctant:
+            xp = self._nodes[start].xp
+            stand_ins = {name: held(companion(x, xp)) for name, x in model.arrays().items()} | tracked
         twin, write_back = model._twin(self._training, stand_ins)
         self._write_backs.append(write_back)
         return twin, lambda found: dict(zip(tracked, found[start:], strict=False))
@@ -86,28 +92,37 @@ class Trace:
     def _leaf(self, x: Any, name: str) -> Tracked:
         if type(x) is float or type(x) is int:  # not NumPy's scalars, which have a dtype
             x = asarray(float(x))
+        elif type(x) is complex:
+            x = asarray(x)
         xp = None if type(x) is Tracked else _spaces.get((type(x), getattr(x, "dtype", None)))
         if xp is None:
-            xp = _space(x, name)
-        leaf = Tracked(x, xp, Node(self.level, xp))
-        self._leaves.append(leaf)
-        return leaf
+            x, xp = held(x), _space(x, name)
+        node = Node(self.level, xp)
+        self._nodes.append(node)
+        self._values.append(x)
+        return Tracked(x, xp, node)
 
     def gradients(self, roots: Sequence[tuple[Node, Array]], *, release: bool) -> list[Tree]:
         """The gradient of each argument; zeros where the result does not depend on it."""
-        leaves = self._leaves
-        found = backward(roots, [leaf.node for leaf in leaves], release=release)
+        found = backward(roots, self._nodes, release=release)
         for i, g in enumerate(found):
             if g is None:
-                found[i] = namespace_of(leaves[i].value).zeros_like(leaves[i].value)
+                found[i] = namespace_of(self._values[i]).zeros_like(self._values[i])
+            elif type(g) is Tracked:  # it may stand for several arguments, or be the cotangent itself
+                found[i] = held(g)
         return [collect(found) for collect in self._arguments]
 
     def untrack(self, x: Any) -> Any:
         """``x`` as it is outside this differentiation."""
         if type(x) is not Tracked:
             return x
+        if x.node.level > self.level:
+            raise DifferentiationError(
+                "the function answered or kept a tracked array of a differentiation that has ended, and whose gradient "
+                "is lost: have the inner function answer it, with has_aux=True beside its value"
+            )
         if x.node.level == self.level:
-            x = x.value
+            x = held(x.value)
         return x.value if type(x) is Tracked and x.node is CONSTANT else x
 
     def write_back(self) -> None:
@@ -123,11 +138,11 @@ _reluctant: set[Namespace] = set()
 """Those whose raw arrays raise at an operator with a tracked one on its right; constants stand for them."""
 
 
-def companion(x: Any, leaf: Array) -> Any:
-    """``x`` as it may stand on the left of ``leaf``: a constant, where raw arrays raise at tracked ones."""
-    if type(leaf) is not Tracked or leaf.xp not in _reluctant or type(x) is Tracked or not is_array(x):
+def companion(x: Any, xp: Namespace | None) -> Any:
+    """``x`` as it may stand on the left of an array of ``xp``: a constant, where raw arrays raise at tracked ones."""
+    if xp not in _reluctant or type(x) is Tracked or not is_array(x):
         return x
-    return constants(leaf.xp, x)
+    return constants(xp, x)
 
 
 def _space(x: Any, name: str) -> Namespace:
@@ -137,9 +152,9 @@ def _space(x: Any, name: str) -> Namespace:
             "lists, tuples and dicts of these; name the arguments that are with argnums="
         )
     raw = x.xp.raw if type(x) is Tracked else library_of(x).namespace
-    if dtype_kind(raw, x.dtype) != "real floating":
+    if not is_float(raw, x.dtype):
         raise DTypeError(
-            f"cannot differentiate by {name}, which has dtype {x.dtype}: expected a real "
+            f"cannot differentiate by {name}, which has dtype {x.dtype}: expected a "
             "floating-point dtype; convert it with xp.astype(x, xp.float32)"
         )
     if type(x) is Tracked:

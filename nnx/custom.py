@@ -14,6 +14,7 @@ from nnx._typing import Array, Tree
 from nnx.backend import namespace_of
 from nnx.tape.call import Pull
 from nnx.tape.namespace import carries
+from nnx.tape.primitive import held, untracked
 from nnx.tape.tracked import Tracked
 
 
@@ -29,12 +30,13 @@ def custom_vjp(f: Callable[..., Any], adjoint: Callable[..., Any]) -> Callable[.
 
     Args:
         f: a function of arrays, or of lists, tuples and dicts of arrays, that answers the like. It
-            gets plain arrays. Every array by which there is a gradient is a positional argument.
+            gets plain arrays, to parts of which it must not assign. Every array by which there is a
+            gradient is a positional argument.
         adjoint: ``adjoint(g, y, *args, **options)`` answers a tuple with one entry for each of
             ``args``. An entry has the structure, shapes and dtypes of its argument; ``None``, for an
             argument or an array within it, stands for zeros, and for what is no array of floats.
             ``g`` has the structure, shapes and dtypes of ``y``, with ``None`` for what is no array
-            of floats; ``y`` is what ``f`` answered.
+            of floats; ``y`` is what ``f`` answered. Complex gradients are as those of :func:`nnx.vjp`.
 
     Returns:
         A function with the arguments of ``f``. What ``args`` and ``y`` hold is kept until the walk back.
@@ -65,22 +67,27 @@ def custom_vjp(f: Callable[..., Any], adjoint: Callable[..., Any]) -> Callable[.
             )
         tree.map_leaves(functools.partial(_refuse_model, name), args)
         leaves, rebuild = flatten(args)
+        options = tree.map_leaves(_plain, options)
 
         def pull_back(values: Sequence[Any], places: Sequence[int], y: Tree) -> Pull:
             def pull(found: Mapping[int, Array]) -> list[Array]:
-                tracked = next((a for a in (*found.values(), *values, *tree.leaves(y)) if type(a) is Tracked), None)
-                inputs = [companion(a, tracked) for a in values]
-                outputs = tree.map_leaves(lambda v: companion(v, tracked), y)
-                g = _cotangent(outputs, {k: companion(c, tracked) for k, c in found.items()})
-                answer = adjoint(g, outputs, *rebuild(inputs), **options)
+                xp = next((a.xp for a in (*found.values(), *values, *tree.leaves(y)) if type(a) is Tracked), None)
+                inputs = [held(companion(a, xp)) for a in values]
+                outputs = tree.map_leaves(lambda v: held(companion(v, xp)), y)
+                g = _cotangent(outputs, {k: held(companion(c, xp)) for k, c in found.items()})
+                answer = adjoint(g, outputs, *rebuild(inputs), **tree.map_leaves(lambda o: companion(o, xp), options))
                 gradients = _Fitting(name).gradients(args_like=rebuild(inputs), answer=answer)
-                return [companion(gradients[place], tracked) for place in places]
+                return [companion(gradients[place], xp) for place in places]
 
             return pull
 
         return step(f"{name}()", lambda new: f(*rebuild(new), **options), leaves, pull_back)
 
     return call
+
+
+def _plain(x: Any) -> Any:
+    return untracked(x) if type(x) is Tracked else x
 
 
 def _refuse_model(name: str, x: Any) -> None:

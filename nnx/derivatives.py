@@ -9,8 +9,8 @@ from typing import Any
 
 from nnx import tree
 from nnx._errors import DifferentiationError, DTypeError, ShapeError
-from nnx._typing import Array, Tree
-from nnx.backend import dtype_kind, is_array, namespace_of, native_device
+from nnx._typing import Array, DType, Namespace, Tree
+from nnx.backend import dtype_kind, is_array, is_float, namespace_of, native_device
 from nnx.grad import grad, pull_back, vjp
 from nnx.tape.tracked import Tracked
 
@@ -58,7 +58,8 @@ def hvp(
     (Hv)ᵢ = Σⱼ (∂²f/∂xᵢ∂xⱼ) vⱼ, as the pull-back of the gradient, since H is symmetric (Christianson,
     "Automatic Hessians by reverse accumulation", IMA Journal of Numerical Analysis 12, 1992; Pearlmutter,
     "Fast exact multiplication by the Hessian", Neural Computation 6, 1994, has it forward). The cost
-    is a small multiple of that of ``f``.
+    is a small multiple of that of ``f``. For complex numbers, too, Hv is the derivative of the gradient
+    along v.
 
     Args:
         f: a function that answers one floating-point number, an array of shape ``()``.
@@ -91,7 +92,7 @@ def jacobian(
     products with J alone, use :func:`jvp` or :func:`nnx.vjp`, which do not make it.
 
     Args:
-        f: a function that answers an array of floats, or lists, tuples and dicts of them.
+        f: a function that answers an array of real floats, or lists, tuples and dicts of them.
         argnums: as that of :func:`nnx.grad`.
         has_aux: ``f`` answers ``(value, aux)``.
         training: the mode of the models in ``argnums``.
@@ -102,7 +103,7 @@ def jacobian(
         gradient (see :func:`nnx.grad`) inside. With ``has_aux``, ``(jacobian, aux)``.
 
     Raises:
-        DTypeError: ``f`` answered an array that is not of floats.
+        DTypeError: ``f`` answered an array that is not of real floats.
         DifferentiationError: ``f`` answered something that is no array.
 
     >>> import nnx
@@ -143,6 +144,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, training
 
     Raises:
         DifferentiationError: ``f`` answered no scalar.
+        DTypeError: an argument is complex, whose second derivatives are no array of that shape.
 
     >>> import nnx
     >>> nnx.hessian(lambda x, y: x**2 * y, (0, 1))(3.0, 2.0)
@@ -180,10 +182,14 @@ def _require_floats(y: Any) -> None:
             f"a Jacobian is of an array, or of lists, tuples and dicts of arrays; the function answered a "
             f"{type(y).__name__}: use has_aux=True to answer other values beside it"
         )
-    if y is not None and not _varies(y):
+    if y is not None and dtype_kind(_raw(y), y.dtype) != "real floating":
         raise DTypeError(
-            f"a Jacobian is of arrays of real floats; the function answered one of dtype {y.dtype}: use "
-            "has_aux=True to answer it beside the others"
+            f"a Jacobian is of arrays of real floats; the function answered one of dtype {y.dtype}: "
+            + (
+                "answer its real and imaginary parts, or use nnx.vjp, nnx.jvp or nnx.hvp"
+                if is_float(_raw(y), y.dtype)
+                else "use has_aux=True to answer it beside the others"
+            )
         )
 
 
@@ -192,8 +198,8 @@ def _raw(x: Array) -> Any:
 
 
 def _varies(x: Any) -> bool:
-    """Whether ``x`` is an array that has a tangent: one of real floats."""
-    return is_array(x) and dtype_kind(_raw(x), x.dtype) == "real floating"
+    """Whether ``x`` is an array that has a tangent: one of floats."""
+    return is_array(x) and is_float(_raw(x), x.dtype)
 
 
 def _zeros(x: Any) -> Any:
@@ -235,8 +241,8 @@ def _fitting(what: str, expected: Tree, got: Tree) -> Tree:
         if got is not None:
             raise DifferentiationError(f"the {what} of None is None; got {_kind(got)}")
         return None
-    if (type(got) is float or type(got) is int) and expected.shape == ():
-        return _raw(expected).asarray(float(got), dtype=expected.dtype, device=native_device(expected))
+    if _is_number(got, expected.dtype, _raw(expected)) and expected.shape == ():
+        return _raw(expected).asarray(got, dtype=expected.dtype, device=native_device(expected))
     if not is_array(got):
         raise DTypeError(f"a {what} is an array of dtype {expected.dtype}, as its primal; got {_kind(got)}")
     if got.shape != expected.shape:
@@ -246,6 +252,11 @@ def _fitting(what: str, expected: Tree, got: Tree) -> Tree:
     if got.dtype != expected.dtype:
         raise DTypeError(f"a {what} of dtype {expected.dtype} was expected, as its primal; got {got.dtype}")
     return got
+
+
+def _is_number(x: Any, dtype: DType, xp: Namespace) -> bool:
+    """Whether ``x`` is a Python number that an array of ``dtype`` can hold."""
+    return type(x) in (float, int) or (type(x) is complex and dtype_kind(xp, dtype) == "complex floating")
 
 
 def _kind(x: Any) -> str:

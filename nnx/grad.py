@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnx import tree
-from nnx._errors import DifferentiationError, DTypeError, MissingRuleError, ShapeError
+from nnx._errors import DifferentiationError, DTypeError, ShapeError
 from nnx._trace import Trace
 from nnx._typing import Array, DType, Namespace, Tree
-from nnx.backend import dtype_kind, is_array, library_of, namespace_of
+from nnx.backend import dtype_kind, is_array, is_float, library_of, namespace_of
 from nnx.tape.node import Node
-from nnx.tape.primitive import constants, untracked
+from nnx.tape.primitive import constants, held, untracked
 from nnx.tape.tracked import Tracked
 
 
@@ -28,10 +28,13 @@ def value_and_grad(
     By reverse accumulation: one walk back costs a small multiple of ``f``, however many inputs there
     are (Baydin et al., "Automatic differentiation in machine learning: a survey", JMLR 18, 2018).
 
+    The gradient by a complex z = x + iy is ∂f/∂x - i ∂f/∂y, as in JAX. ``f`` rises most steeply in the
+    direction of its conjugate, so a step of descent is ``z - rate * xp.conj(gradient)``.
+
     Args:
-        f: a function that answers one floating-point number, an array of shape ``()``.
+        f: a function that answers one real floating-point number, an array of shape ``()``.
         argnums: which positional argument or arguments to differentiate by. Each is an array of
-            floats, a model, or lists, tuples and dicts of these.
+            real or complex floats, a model, or lists, tuples and dicts of these.
         has_aux: ``f`` answers ``(value, aux)``; so does the function made, with ``aux`` untracked.
         training: the mode of the models in ``argnums``. ``f`` gets a shallow copy of each, whose
             parameters are tracked. Buffers that the copy rebinds are written back when ``f`` and its
@@ -61,7 +64,7 @@ def value_and_grad(
         answer = trace.untrack(value)
         roots = []
         if type(value) is Tracked and value.node.level == trace.level:
-            roots = [(value.node, _one(value.xp, answer))]
+            roots = [(value.node, _one(value.xp, value.value))]
         gradients = trace.gradients(roots, release=True)
         gradient = tuple(gradients) if several else gradients[0]
         if has_aux:
@@ -96,6 +99,9 @@ def grad(
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: bool = True) -> tuple[Any, ...]:
     """Answer ``f(*primals)`` and its pull-back: the product of a cotangent with the Jacobian.
 
+    For complex numbers the pull-back is the transpose, without a conjugate: Re Σ g ẏ = Re Σ ḡ ẋ for the
+    change ẏ of the value that a change ẋ makes, and the answer ḡ; so ḡ = g f'(z) where ``f`` is holomorphic.
+
     Args:
         f: a function of ``primals`` that answers an array, or lists, tuples and dicts of arrays.
         primals: as the arguments in ``argnums`` of :func:`value_and_grad`.
@@ -128,6 +134,7 @@ def pull_back(
     tracked, _ = trace.track_arguments(args, argnums)
     value, aux = _split(f(*tracked, **options), has_aux)
     answer = tree.map_leaves(trace.untrack, value)
+    value = tree.map_leaves(held, value)
     trace.write_back()
 
     def pull(cotangent: Tree) -> tuple[Any, ...]:
@@ -143,8 +150,6 @@ def pull_back(
             if g.dtype != y.dtype:
                 raise DTypeError(f"a cotangent of dtype {y.dtype} was expected, as that of the value; got {g.dtype}")
             if type(y) is Tracked and y.node.level == trace.level:
-                if dtype_kind(y.xp.raw, y.dtype) != "real floating":
-                    raise MissingRuleError(f"nnx has no derivatives of complex functions; a value has dtype {y.dtype}")
                 outer = type(y.value) is Tracked and type(g) is not Tracked
                 roots.append((y.node, constants(y.xp, g) if outer else g))
 
@@ -215,4 +220,7 @@ def _require_scalar(value: Any) -> None:
         )
     xp = value.xp.raw if type(value) is Tracked else namespace_of(value)
     if dtype_kind(xp, value.dtype) != "real floating":
-        raise DifferentiationError(f"the function must answer a real number; it answered dtype {value.dtype}")
+        raise DifferentiationError(
+            f"the function must answer a real number; it answered dtype {value.dtype}"
+            + ("; for the derivative of a complex function use nnx.vjp" if is_float(xp, value.dtype) else "")
+        )

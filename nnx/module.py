@@ -15,7 +15,7 @@ from nnx._errors import ArgumentError, DTypeError, ShapeError, StateError, Undec
 from nnx._plan import Plan, first_of, modules_in, pick, put, structure_changed
 from nnx._typing import Array
 from nnx.backend import Device, asarray, device, device_of, dtype_kind, is_array, namespace_of, native_device
-from nnx.tape.primitive import untracked
+from nnx.tape.primitive import held, same, untracked
 
 __all__ = ["Buffer", "Module", "Parameter"]
 
@@ -46,8 +46,9 @@ class Module:
 
     training: bool = False
     _frozen: frozenset[str] = frozenset()
-    __slots__ = ("__dict__", "__weakref__", "_plan")  # a slot, so that copies and pickles leave it out
+    __slots__ = ("__dict__", "__weakref__", "_origin", "_plan")  # slots, so that copies and pickles leave them out
     _plan: Plan
+    _origin: tuple[Plan, Mapping[str, Array]]  # of a copy: the plan of its original, and what it was given
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Compute; a subclass says how."""
@@ -115,6 +116,9 @@ class Module:
 
     def parameters(self) -> dict[str, Array]:
         """The arrays that are trained, by dotted path: those declared and not frozen."""
+        origin = getattr(self, "_origin", None)
+        if origin is not None and origin[0].holds():
+            return {name: origin[1][name] for name in origin[0].trained}
         return pick(self._planned().trained)
 
     def buffers(self) -> dict[str, Array]:
@@ -215,17 +219,20 @@ class Module:
         """
         plan = self._planned()
         twins = plan.copy(training)
+        nested = "training" in self.__dict__  # a copy itself: what a differentiation further out tracks stays so
+        if nested:
+            tracked = {name: held(array) for name, array in self.arrays().items()} | dict(tracked)
         for name, array in tracked.items():
             for i, attribute in plan.indices[name]:
                 twins[i].__dict__[attribute] = array
-
-        nested = "training" in self.__dict__  # a copy itself: what a differentiation further out tracks stays so
+        if plan.fixed and tracked.keys() >= plan.trained.keys():  # it need not be walked to know its parameters
+            object.__setattr__(twins[0], "_origin", (plan, tracked))
 
         def write_back(untrack: Callable[[Array], Array]) -> None:
             for i, attribute in plan.rebindable:
                 original, value = plan.modules[i][1].__dict__, twins[i].__dict__.get(attribute)
                 before = original.get(attribute)
-                if value is not before:
+                if not same(value, before):
                     original[attribute] = untrack(value) if nested else untracked(value)
                     if (value is None) != (before is None):
                         structure_changed()

@@ -10,11 +10,12 @@ from typing import Any
 from nnx import tree
 from nnx._errors import DifferentiationError
 from nnx._step import flatten, is_float_array, step
-from nnx._trace import Trace
+from nnx._trace import Trace, companion
 from nnx._typing import Array, Tree
 from nnx.random import Generator
 from nnx.tape.call import Pull
-from nnx.tape.primitive import constants
+from nnx.tape.node import CONSTANT
+from nnx.tape.primitive import constants, held, same
 from nnx.tape.tracked import Tracked
 
 
@@ -33,7 +34,8 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
             it is called again: random numbers come from modules such as ``nnx.Dropout``, which draw
             the same mask, not from an ``nnx.Generator``. Inside a model, write
             ``nnx.remat(self.block)(x)`` where it is called; to keep what it answers as an attribute
-            would hide the parameters of the block.
+            would hide the parameters of the block. Where it assigns to a part of an argument, it alone
+            sees the change.
 
     Returns:
         A function with the arguments of ``f``. Buffers that ``f`` rebinds are rebound once.
@@ -60,17 +62,25 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
 
         def compute(new: Sequence[Any]) -> Tree:
             """What ``f`` answers, and the buffers that it has rebound in each model."""
-            copies = copy, copied_args, copied_options = rebuild(new)
+            # what is tracked outside is so inside, or an assignment to a part of it would change the raw array
+            stand_ins = [
+                constants(xp, a) if was and type(a) is not Tracked else companion(a, xp)
+                for was, a in zip(were_tracked, new, strict=True)
+            ]
+            copies = copy, copied_args, copied_options = rebuild(stand_ins)
             models = _models(copies)
-            before = [model.buffers() for model in models]
+            before = [{name: held(array) for name, array in model.buffers().items()} for model in models]
             if copy is None:
                 y = f(*copied_args, **copied_options)
             else:
                 y = getattr(f, "__func__", type(copy).__call__)(copy, *copied_args, **copied_options)
-            return y, [_rebound(*each) for each in zip(models, before, strict=True)]
+            rebound = [_rebound(*each) for each in zip(models, before, strict=True)]
+            return tree.map_leaves(_without_constants, (y, rebound))
 
-        if not any(type(a) is Tracked and a.node.level > 0 for a in leaves):
+        xp = next((a.xp for a in leaves if type(a) is Tracked and a.node.level > 0), None)
+        if xp is None:
             return f(*args, **options)
+        were_tracked = [type(a) is Tracked for a in leaves]
         pull_back = functools.partial(_pull_back, name, compute)
         y, buffers = step(f"{name}()", compute, leaves, pull_back)
         for model, rebound in zip(_models((owner, args, options)), buffers, strict=True):
@@ -90,7 +100,7 @@ def _pull_back(
 
     def pull(found: Mapping[int, Array]) -> Sequence[Array]:
         trace = Trace(training=False)  # models keep the mode that they were called in
-        others = [None if place in places else a for place, a in enumerate(values)]
+        others = [None if place in places else held(a) for place, a in enumerate(values)]
         (floats, leaves), _ = trace.track_arguments(([values[place] for place in places], others), 0)
         for place, a in zip(places, floats, strict=True):
             leaves[place] = a
@@ -149,4 +159,10 @@ def _rebound(model: Any, before: Mapping[str, Array]) -> dict[str, Array | None]
     """The buffers that are other arrays than before, by path; ``None`` for one that is gone."""
     after = model.buffers()
     gone = dict.fromkeys(before.keys() - after.keys())
-    return {name: array for name, array in after.items() if array is not before.get(name)} | gone
+    return {name: array for name, array in after.items() if not same(array, before.get(name))} | gone
+
+
+def _without_constants(x: Any) -> Any:
+    while type(x) is Tracked and x.node is CONSTANT:
+        x = x.value
+    return x

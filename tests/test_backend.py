@@ -26,6 +26,7 @@ from nnx.backend import (
     default_device,
     device,
     device_of,
+    is_array,
     library,
     library_of,
     namespace_of,
@@ -402,6 +403,11 @@ class TestNamespaceOf:
 
 
 FOREIGN = SimpleNamespace(__name__="foreign")
+
+
+def test_what_is_an_array():
+    assert all(map(is_array, (np.ones(2), np.float32(1))))
+    assert not any(map(is_array, (np.float32, np.dtype("float32"), 1.0, [1.0], None)))
 
 
 class Foreign:

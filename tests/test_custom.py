@@ -218,6 +218,11 @@ def test_a_model_is_refused():
 
 
 def test_a_complex_result():
-    f = made(lambda g: (g,), lambda x: x * 1j)
-    with pytest.raises(nnx.MissingRuleError, match="complex"):
-        nnx.grad(lambda x: total(f(x)))(X)
+    def loss(x, adjoint):
+        y = made(adjoint, lambda x: x * 1j)(x)
+        return total(nnx.namespace_of(y).imag(y) ** 2)
+
+    real = lambda g: (nnx.namespace_of(g).real(g * 1j),)  # noqa: E731
+    assert_array_equal(nnx.grad(loss)(X, real), 2 * X)
+    with pytest.raises(nnx.DTypeError, match="must answer dtype float64 by argument 0, .* answered complex128"):
+        nnx.grad(loss)(X, lambda g: (g * 1j,))

@@ -389,7 +389,13 @@ def test_values_that_have_no_derivative():
         nnx.jacobian(lambda x: [x, "text"])(F64)
     with pytest.raises(nnx.DifferentiationError, match=r"shape \(3,\)"):
         nnx.hessian(lambda x: x)(F64)
-    with pytest.raises(nnx.DTypeError, match="dtype int64: expected a real floating-point dtype"):
+    with pytest.raises(nnx.DTypeError, match="dtype int64: expected a floating-point dtype"):
         nnx.jvp(lambda x: x, (np.arange(3),), (np.arange(3),))
-    with pytest.raises(nnx.MissingRuleError, match="complex"):
-        nnx.jvp(lambda x: x * 1j, (F64,), (F64,))
+    with pytest.raises(nnx.DTypeError, match="dtype complex128: answer its real and imaginary parts"):
+        nnx.jacobian(lambda x: x * 1j)(F64)
+
+
+def test_a_complex_value_of_real_numbers():
+    value, pushed = nnx.jvp(lambda x: x * x * 1j, (F64,), (F64,))
+    assert_allclose(value, F64 * F64 * 1j)
+    assert_allclose(pushed, 2 * F64 * F64 * 1j)

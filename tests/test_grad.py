@@ -329,10 +329,9 @@ def test_a_cotangent_that_does_not_fit(cotangent, error):
         pull(cotangent)
 
 
-def test_a_complex_value_has_no_pull_back():
+def test_a_complex_value_has_a_pull_back():
     value, pull = nnx.vjp(lambda x: x * 1j, X)
-    with pytest.raises(nnx.MissingRuleError, match="complex"):
-        pull(value)
+    assert_array_equal(pull(value)[0], -X)  # the real part of 1j * value
 
 
 # --- stop_gradient ----------------------------------------------------------------------------
@@ -382,10 +381,10 @@ def test_auxiliary_results_that_are_not_a_pair(f):
         nnx.grad(f, has_aux=True)(X)
 
 
-@pytest.mark.parametrize("dtype", ["int32", "bool", "complex128"])
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
 def test_an_argument_that_has_no_derivative(dtype):
     for x in (X.astype(dtype), [X, {"a": X.astype(dtype)}]):
-        with pytest.raises(nnx.DTypeError, match=f"dtype {dtype}: expected a real floating-point dtype"):
+        with pytest.raises(nnx.DTypeError, match=f"dtype {dtype}: expected a floating-point dtype"):
             nnx.grad(lambda x: 1.0)(x)
 
 

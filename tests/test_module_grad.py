@@ -208,7 +208,7 @@ def failing_after_use(model):
         failing_after_use,
         lambda model: model(ONES),  # not a scalar
         lambda model: (loss(model, ONES), 1),  # a tuple without has_aux
-        lambda model: total((xp := nnx.namespace_of(y := model(ONES))).astype(y, xp.complex128)),  # a gap
+        lambda model: total((xp := nnx.namespace_of(y := model(ONES))).astype(y, xp.complex128)),  # not a real number
         lambda model: total(nnx.custom_vjp(abs, lambda g, y, x: None)(model(ONES))),  # shows in the walk back
     ],
 )
@@ -380,3 +380,56 @@ def test_a_step_on_the_device_meta():
         name: tuple(p.shape) for name, p in model.parameters().items()
     }
     assert {g.device.type for g in grads.values()} == {"meta"}
+
+
+# --- the parameters of the copy ---------------------------------------------------------------
+
+
+def test_the_copy_answers_the_parameters_that_it_holds(flag, make):
+    model = net(device=flag).freeze("0.bias")
+
+    def f(model, x):
+        found = model.parameters()
+        assert list(found) == ["0.weight", "2.weight", "2.bias"]
+        assert all(found[name] is array for name, array in model.arrays().items() if name in found)
+        return sum(total(array * array) for array in found.values())
+
+    grads = nnx.grad(f)(model, make([[1.0, 2.0, 3.0]]))
+    for name, array in model.parameters().items():
+        assert_allclose(nnx.to_numpy(grads[name]), 2 * nnx.to_numpy(array))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_parameter_that_is_replaced_in_the_copy_is_answered(listed):
+    class Listed(nnx.Module):
+        def __init__(self, *layers):
+            self.layers = list(layers) if listed else tuple(layers)
+
+    def f(model):
+        before = model.parameters()["layers.0.weight"]
+        model.layers[0].weight = before * 3
+        assert model.parameters()["layers.0.weight"] is model.layers[0].weight
+        if listed:
+            model.layers.append(nnx.Linear(1, 1))
+            assert "layers.1.weight" in model.parameters()
+        model.layers[0].freeze("bias")
+        assert "layers.0.bias" not in model.parameters()
+        return total(model.parameters()["layers.0.weight"])
+
+    model = Listed(nnx.Linear(2, 2))
+    assert_allclose(nnx.grad(f)(model)["layers.0.weight"], 3 * np.ones((2, 2)))
+    assert list(model.parameters()) == ["layers.0.weight", "layers.0.bias"]
+
+
+def test_the_parameters_of_a_copy_of_a_copy(make):
+    """A Hessian-vector product of a penalty, whose inner copy is tracked by both differentiations."""
+    model = net(dtype="float64")
+
+    def inner(model):
+        return sum(total(array**3) for array in model.parameters().values())
+
+    def outer(model):
+        return sum(total(g) for g in nnx.grad(inner)(model).values())
+
+    for name, g in nnx.grad(outer)(model).items():
+        assert_allclose(g, 6 * model.parameters()[name])

@@ -15,6 +15,7 @@ from nnx.testing import available_backends, check_backends, check_gradients
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((4, 5))
+Z = X + 1j * rng.standard_normal((4, 5))
 SMALL = X.astype("float32")
 IDS = np.asarray([0, 2, 1, 1])
 
@@ -67,6 +68,20 @@ class TestGradients:
         check_gradients(
             lambda model, x, y: nnx.losses.cross_entropy(model(x), y), mlp("float64"), X, IDS, device=device
         )
+
+    def test_complex_arguments_and_values(self, device):
+        check_gradients(lambda z, x: {"z": z * x * z, "x": nnx.namespace_of(z).abs(z)}, Z, X, device=device)
+
+    def test_a_conjugate_in_the_wrong_place_is_found(self):
+        wrong = nnx.custom_vjp(lambda z: z * z, lambda g, y, z: (2 * g * nnx.namespace_of(z).conj(z),))
+        with pytest.raises(AssertionError, match="gradient of order 1 by argument 'z'"):
+            check_gradients(wrong, Z)
+
+    def test_single_precision_complex_numbers_are_refused(self):
+        with pytest.raises(nnx.DTypeError, match="need complex128, and argument 'z' has dtype complex64"):
+            check_gradients(lambda z: z, Z.astype(np.complex64))
+        with pytest.raises(AssertionError, match="value 0 of order 0 has dtype complex64, and complex128 was expected"):
+            check_gradients(lambda x: nnx.namespace_of(x).astype(x, nnx.namespace_of(x).complex64), X)
 
     @pytest.mark.parametrize("magnitude", [1e-6, 1e6])
     def test_the_step_suits_small_and_large_arguments(self, magnitude):
@@ -183,6 +198,10 @@ class TestBackends:
         check_backends(loss_of, mlp(), SMALL, IDS, backends=[other])
         check_backends(lambda t: [t["a"] * t["b"], IDS], {"a": SMALL, "b": SMALL}, backends=["cpu"])
         check_backends(lambda x: nnx.namespace_of(x).argmax(x, axis=-1), SMALL, backends=[other])
+
+    def test_complex_arguments_and_values(self, other):
+        for z in (Z, Z.astype(np.complex64)):
+            check_backends(lambda z: {"z": z * z, "x": nnx.namespace_of(z).abs(z)}, z, backends=[other])
 
     def test_all_that_can_run_are_checked_unless_told_otherwise(self, monkeypatch):
         seen = set()

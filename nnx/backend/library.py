@@ -108,7 +108,9 @@ def readable(array: Array) -> bool:
 def is_array(x: object) -> bool:
     """Whether ``x`` is an array of any library, or a tracked one."""
     kind = type(x)
-    return kind in _libraries or kind in wrappers or array_api_compat.is_array_api_obj(x)
+    if kind in _libraries or kind in wrappers:
+        return True
+    return not isinstance(x, type) and array_api_compat.is_array_api_obj(x)  # some dtypes are types of scalar arrays
 
 
 def namespace_of(*arrays: Array) -> Namespace:
@@ -154,6 +156,12 @@ def dtype_kind(xp: Namespace, dtype: DType) -> str:
     """The kind of a dtype of a namespace, differentiable or not, by its name in the standard's ``isdtype``."""
     kinds = ("bool", "signed integer", "unsigned integer", "real floating", "complex floating")
     return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "other")
+
+
+@functools.cache
+def is_float(xp: Namespace, dtype: DType) -> bool:
+    """Whether arrays of a dtype have derivatives: real and complex floating-point numbers do."""
+    return dtype_kind(xp, dtype) in ("real floating", "complex floating")
 
 
 @functools.cache

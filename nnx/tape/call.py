@@ -1,4 +1,4 @@
-"""Calls: several results and several inputs that go back in one step, by a function that is given."""
+"""Steps with several results: their gradients meet in one node before they go on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class Bundle:
 
     __slots__ = ("_answer", "found")
 
-    def __init__(self, found: Mapping[int, Array]) -> None:
+    def __init__(self, found: dict[int, Array]) -> None:
         self.found = found
         self._answer: Sequence[Array] | None = None
 
     def __add__(self, other: Bundle) -> Bundle:
-        return Bundle({**self.found, **other.found})  # each result comes once, with its whole gradient
+        self.found.update(other.found)  # each result comes once, with its whole gradient, in a bundle of its own
+        return self
 
     def answer(self, pull: Pull) -> Sequence[Array]:
         """The gradients of all inputs, computed when the first is asked for."""
@@ -44,6 +45,31 @@ def _by_input(g: Any, pull: Pull, index: int) -> Any:
 _OF_RESULT, _BY_INPUT = Derivative(_of_result), Derivative(_by_input)
 
 
+class Joint(Derivative):
+    """The derivative of a function of several results by one argument.
+
+    The formula's ``g`` is a tuple with the gradient of each result, or ``None`` for one that was not used;
+    without a ``count``, a dict with the gradients of those that were used, by index.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self, count: int | None, formula: Callable[..., Array]) -> None:
+        super().__init__(formula)
+        self.count = count
+
+    def pull(self, xp: Namespace, g: Any, needs: tuple[Any, ...]) -> Array:
+        found = g.found if self.count is None else tuple(g.found.get(index) for index in range(self.count))
+        tracked = next((x for x in g.found.values() if type(x) is Tracked), None)
+        return super().pull(xp if tracked is None else tracked.xp, found, needs)
+
+
+def fan_out(joint: Node, results: Sequence[Array], xp: Namespace) -> list[Tracked]:
+    """Several results, each with a node that leads to ``joint``."""
+    level, below = joint.level, joint.xp
+    return [Tracked(y, xp, Node(level, below, ((joint, _OF_RESULT, (k,)),))) for k, y in enumerate(results)]
+
+
 def record_call(
     level: int, xp: Namespace, inputs: Sequence[Node], results: Sequence[Array], pull: Pull
 ) -> list[Tracked]:
@@ -60,4 +86,4 @@ def record_call(
         pull: computes the gradients; it holds what it needs.
     """
     joint = Node(level, xp, tuple((node, _BY_INPUT, (pull, k)) for k, node in enumerate(inputs)))
-    return [Tracked(y, xp, Node(level, xp, ((joint, _OF_RESULT, (k,)),))) for k, y in enumerate(results)]
+    return fan_out(joint, results, xp)

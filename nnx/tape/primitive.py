@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nnx._errors import DifferentiationError, DTypeError, MissingRuleError
+from nnx._errors import DifferentiationError, DTypeError
 from nnx._typing import Array, Namespace
-from nnx.backend import dtype_kind, is_array, namespace_of
+from nnx.backend import is_array, is_float, namespace_of
+from nnx.tape.call import fan_out
 from nnx.tape.node import CONSTANT, Node
 from nnx.tape.observe import observers, tell_recorded
 from nnx.tape.rule import Rule
 from nnx.tape.tracked import Tracked
+from nnx.tree import sequence
 
 
 class Primitive:
@@ -23,7 +25,7 @@ class Primitive:
         rule: its derivatives; ``None`` if it has none, so that its results are constants.
     """
 
-    __slots__ = ("forward", "name", "rule")
+    __slots__ = ("__dict__", "forward", "name", "rule")  # the dict has what says of which function it is
 
     def __init__(self, name: str, forward: Callable[..., Any], rule: Rule | None) -> None:
         self.name = name
@@ -63,6 +65,11 @@ class Primitive:
         rule = self.rule
         if rule is None:
             return constants(xp, self.forward(*map(untracked, args), **options))
+        if len(args) > rule.most:
+            raise TypeError(
+                f"{self.name}() takes at most {rule.most} arguments by position, as in the standard, and got "
+                f"{len(args)}: give the others by name"
+            )
         if rule.promotes:
             args = _promote(args)
         values = list(args)
@@ -79,10 +86,10 @@ class Primitive:
                 if type(a) is Tracked:
                     plain = False
         if not plain:  # an array may refuse an operator with a tracked one on its right; a tracked one does not
-            values = [constants(xp, a) if type(a) is not Tracked and is_array(a) else a for a in values]
+            values = [constants(xp, a) if type(a) is not Tracked and is_array(a) else held(a) for a in values]
         y, saved = self._evaluate(values, options, plain)
         if level == 0:
-            return Tracked(y, xp, CONSTANT)
+            return constants(xp, y)
         environment = (y, saved, *values)
         edges = []
         pickers = rule.pickers
@@ -95,10 +102,14 @@ class Primitive:
                 )
             derivative, pick, of_options = found
             edges.append((node, derivative, pick(environment, options) if of_options else pick(environment)))
-        result = Tracked(y, xp, Node(level, xp.raw if plain and type(y) is not Tracked else xp, tuple(edges)))
+        node = Node(level, xp.raw if plain and type(y) is not Tracked else xp, tuple(edges))
         if observers:
-            tell_recorded(self, result)
-        return result
+            for part in y if isinstance(y, tuple) else (y,):
+                tell_recorded(self, Tracked(part, xp, node))
+        return self._result(y, xp, node)
+
+    def _result(self, y: Any, xp: Namespace, node: Node) -> Any:
+        return Tracked(y, xp, node)
 
     def _evaluate(self, values: Sequence[Any], options: dict[str, Any], plain: bool) -> tuple[Any, Any]:
         """The result, and what the adjoints of an op want saved."""
@@ -116,23 +127,33 @@ class Cast(Primitive):
 
     def _record(self, level: int, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         result = super()._record(level, xp, args, options)
-        kind = dtype_kind(xp.raw, result.dtype)
-        if kind == "complex floating" and level > 0:
-            raise MissingRuleError(
-                f"{self.name}() made a complex array of a tracked one, and nnx has no derivatives of complex "
-                "functions: pass nnx.stop_gradient(...) if none is meant"
-            )
-        return result if kind == "real floating" else constants(xp, untracked(result))
+        return result if is_float(xp.raw, result.dtype) else constants(xp, untracked(result))
+
+
+class Several(Primitive):
+    """A function that answers a tuple of arrays. The gradients of all meet before they go back."""
+
+    __slots__ = ()
+
+    def _result(self, y: Any, xp: Namespace, node: Node) -> Any:
+        return sequence(type(y), fan_out(node, y, xp))
 
 
 def constants(xp: Any, y: Any) -> Any:
     """Raw results as tracked constants; results that are no arrays, as they are."""
-    if isinstance(y, tuple):
-        items = [constants(xp, item) for item in y]
-        return type(y)(*items) if hasattr(y, "_fields") else tuple(items)
-    if isinstance(y, list):
-        return [constants(xp, item) for item in y]
+    if isinstance(y, (tuple, list)):
+        return sequence(type(y), [constants(xp, item) for item in y])
     return Tracked(y, xp, CONSTANT) if hasattr(y, "shape") else y
+
+
+def held(x: Any) -> Any:
+    """``x`` for keeping: its owner may assign to parts of a tracked array, which gives that another history."""
+    return Tracked(x.value, x.xp, x.node) if type(x) is Tracked else x
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two names are of one array, or of two that are one for keeping."""
+    return a is b or (type(a) is type(b) is Tracked and a.value is b.value and a.node is b.node)
 
 
 def untracked(x: Any) -> Any:
@@ -145,7 +166,7 @@ def untracked(x: Any) -> Any:
 
 
 def _promote(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Cast array arguments of several dtypes to their common one, on record.
+    """Cast array arguments of several dtypes, or beside a complex number, to their common one, on record.
 
     Raises:
         MixedLibrariesError: they are of two libraries, some of which have dtypes in common.
@@ -157,6 +178,8 @@ def _promote(args: tuple[Any, ...]) -> tuple[Any, ...]:
         if dtype is None:
             if isinstance(a, (list, tuple)):
                 raise DTypeError(f"expected an array, got a {type(a).__name__}: make one with nnx.asarray(...)")
+            if type(a) is complex:
+                alike = False
             continue
         found = type(untracked(a))
         if common is None:

@@ -8,8 +8,8 @@ gradient of one argument. Its other parameters are picked by name:
 ``x1``
     the argument of that name: an array, or an option such as ``axis`` (the default, where the
     caller left it out, is the derivative's own)
-``x1_shape``, ``x1_dtype``
-    the shape or dtype of the argument of that name, which spares keeping the array alive
+``x1_shape``, ``x1_dtype``, ``x1_device``
+    the shape, dtype or device of the argument of that name, which spares keeping the array alive
 ``shapes``, ``position``
     for functions of a sequence of arrays: all their shapes, and which one this is
 ``saved``
@@ -21,6 +21,7 @@ So ``lambda g, y: g * y`` is the whole rule of ``exp``, and the tape keeps ``y``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from operator import itemgetter
 from typing import Any
 
@@ -62,12 +63,14 @@ class Rule:
         promotes: its array arguments are cast to one dtype before it computes.
         sequence: it takes one sequence of arrays, and the derivative ``arrays`` serves each.
         casts: it is told the dtype of its result, which need not be one of floats.
+        several: it answers a tuple of arrays; ``y`` and ``g`` are then tuples.
 
     Attributes:
         pickers: what :meth:`derivative` has answered, by position.
+        most: how many positional arguments it takes. A library may take more, which no derivative would know of.
     """
 
-    __slots__ = ("casts", "derivatives", "parameters", "pickers", "promotes", "sequence")
+    __slots__ = ("casts", "derivatives", "most", "parameters", "pickers", "promotes", "sequence", "several")
 
     def __init__(
         self,
@@ -77,12 +80,15 @@ class Rule:
         promotes: bool = False,
         sequence: bool = False,
         casts: bool = False,
+        several: bool = False,
     ) -> None:
         self.parameters = parameters
         self.derivatives = derivatives
         self.promotes = promotes
         self.sequence = sequence
         self.casts = casts
+        self.several = several
+        self.most: float = inf if sequence else len(parameters)
         self.pickers: dict[int, tuple[Derivative, Picker, bool]] = {}
 
     def derivative(self, position: int) -> tuple[Derivative, Picker, bool] | None:
@@ -117,9 +123,10 @@ class Rule:
             return lambda environment, options: position
         if need == "shapes":
             return lambda environment, options: tuple([a.shape for a in environment[2:]])
-        if need.endswith(("_shape", "_dtype")):
-            attribute, at = need[-5:], parameters.index(need[:-6]) + 2
-            # a Python scalar has neither
+        if need.endswith(("_shape", "_dtype", "_device")):
+            name, _, attribute = need.rpartition("_")
+            at = parameters.index(name) + 2
+            # a Python scalar has none
             return lambda environment, options: getattr(environment[at], attribute, ())
         default = derivative.defaults.get(need, _MISSING)
         at = parameters.index(need) + 2 if need in parameters else -1

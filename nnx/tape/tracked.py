@@ -8,9 +8,13 @@ from typing import Any, NoReturn
 from nnx._errors import DifferentiationError
 from nnx._typing import DType, Namespace, NativeDevice
 from nnx.tape.node import CONSTANT, Node
+from nnx.tape.operators import Operators
+
+VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+"""The versions of the standard: each has all names of those before it."""
 
 
-class Tracked:
+class Tracked(Operators):
     """An array whose history is recorded. It is an Array API array itself.
 
     ``value`` may be tracked by an outer differentiation: derivatives of higher order come from
@@ -62,135 +66,24 @@ class Tracked:
         return self.xp.matrix_transpose(self)  # type: ignore[no-any-return]
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
+        if api_version is not None and api_version not in VERSIONS:
+            raise ValueError(f"nnx knows no version {api_version!r} of the standard; it has {', '.join(VERSIONS)}")
         return self.xp
 
     def to_device(self, device: NativeDevice, /, *, stream: Any = None) -> Tracked:
         return self.xp.to_device(self, device, stream=stream)  # type: ignore[no-any-return]
 
-    # operators
+    def __getitem__(self, key: Any, /) -> Any:
+        return self.xp.getitem(self, _constant_key(key))
 
-    def __add__(self, other: Any, /) -> Tracked:
-        return self.xp.add(self, other)  # type: ignore[no-any-return]
+    def __setitem__(self, key: Any, value: Any, /) -> None:
+        """Give this array the value, and the history, of one that differs in a part.
 
-    def __radd__(self, other: Any, /) -> Tracked:
-        return self.xp.add(other, self)  # type: ignore[no-any-return]
-
-    def __sub__(self, other: Any, /) -> Tracked:
-        return self.xp.subtract(self, other)  # type: ignore[no-any-return]
-
-    def __rsub__(self, other: Any, /) -> Tracked:
-        return self.xp.subtract(other, self)  # type: ignore[no-any-return]
-
-    def __mul__(self, other: Any, /) -> Tracked:
-        return self.xp.multiply(self, other)  # type: ignore[no-any-return]
-
-    def __rmul__(self, other: Any, /) -> Tracked:
-        return self.xp.multiply(other, self)  # type: ignore[no-any-return]
-
-    def __truediv__(self, other: Any, /) -> Tracked:
-        return self.xp.divide(self, other)  # type: ignore[no-any-return]
-
-    def __rtruediv__(self, other: Any, /) -> Tracked:
-        return self.xp.divide(other, self)  # type: ignore[no-any-return]
-
-    def __floordiv__(self, other: Any, /) -> Tracked:
-        return self.xp.floor_divide(self, other)  # type: ignore[no-any-return]
-
-    def __rfloordiv__(self, other: Any, /) -> Tracked:
-        return self.xp.floor_divide(other, self)  # type: ignore[no-any-return]
-
-    def __mod__(self, other: Any, /) -> Tracked:
-        return self.xp.remainder(self, other)  # type: ignore[no-any-return]
-
-    def __rmod__(self, other: Any, /) -> Tracked:
-        return self.xp.remainder(other, self)  # type: ignore[no-any-return]
-
-    def __pow__(self, other: Any, /) -> Tracked:
-        return self.xp.pow(self, other)  # type: ignore[no-any-return]
-
-    def __rpow__(self, other: Any, /) -> Tracked:
-        return self.xp.pow(other, self)  # type: ignore[no-any-return]
-
-    def __matmul__(self, other: Any, /) -> Tracked:
-        return self.xp.matmul(self, other)  # type: ignore[no-any-return]
-
-    def __rmatmul__(self, other: Any, /) -> Tracked:
-        return self.xp.matmul(other, self)  # type: ignore[no-any-return]
-
-    def __and__(self, other: Any, /) -> Tracked:
-        return self._logical("and", self, other)
-
-    def __rand__(self, other: Any, /) -> Tracked:
-        return self._logical("and", other, self)
-
-    def __or__(self, other: Any, /) -> Tracked:
-        return self._logical("or", self, other)
-
-    def __ror__(self, other: Any, /) -> Tracked:
-        return self._logical("or", other, self)
-
-    def __xor__(self, other: Any, /) -> Tracked:
-        return self._logical("xor", self, other)
-
-    def __rxor__(self, other: Any, /) -> Tracked:
-        return self._logical("xor", other, self)
-
-    def __lshift__(self, other: Any, /) -> Tracked:
-        return self.xp.bitwise_left_shift(self, other)  # type: ignore[no-any-return]
-
-    def __rlshift__(self, other: Any, /) -> Tracked:
-        return self.xp.bitwise_left_shift(other, self)  # type: ignore[no-any-return]
-
-    def __rshift__(self, other: Any, /) -> Tracked:
-        return self.xp.bitwise_right_shift(self, other)  # type: ignore[no-any-return]
-
-    def __rrshift__(self, other: Any, /) -> Tracked:
-        return self.xp.bitwise_right_shift(other, self)  # type: ignore[no-any-return]
-
-    def __invert__(self) -> Tracked:
-        boolean = self.xp.isdtype(self.dtype, "bool")
-        return (self.xp.logical_not if boolean else self.xp.bitwise_invert)(self)  # type: ignore[no-any-return]
-
-    def __neg__(self) -> Tracked:
-        return self.xp.negative(self)  # type: ignore[no-any-return]
-
-    def __pos__(self) -> Tracked:
-        return self.xp.positive(self)  # type: ignore[no-any-return]
-
-    def __abs__(self) -> Tracked:
-        return self.xp.abs(self)  # type: ignore[no-any-return]
-
-    def __lt__(self, other: Any, /) -> Tracked:
-        return self.xp.less(self, other)  # type: ignore[no-any-return]
-
-    def __le__(self, other: Any, /) -> Tracked:
-        return self.xp.less_equal(self, other)  # type: ignore[no-any-return]
-
-    def __gt__(self, other: Any, /) -> Tracked:
-        return self.xp.greater(self, other)  # type: ignore[no-any-return]
-
-    def __ge__(self, other: Any, /) -> Tracked:
-        return self.xp.greater_equal(self, other)  # type: ignore[no-any-return]
-
-    def __eq__(self, other: object, /) -> Tracked:  # type: ignore[override]
-        return self.xp.equal(self, other)  # type: ignore[no-any-return]
-
-    def __ne__(self, other: object, /) -> Tracked:  # type: ignore[override]
-        return self.xp.not_equal(self, other)  # type: ignore[no-any-return]
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __getitem__(self, key: Any, /) -> Tracked:
-        return self.xp.getitem(self, key)  # type: ignore[no-any-return]
-
-    def _logical(self, name: str, a: Any, b: Any) -> Tracked:
-        kind = "logical_" if self.xp.isdtype(self.dtype, "bool") else "bitwise_"
-        return getattr(self.xp, kind + name)(a, b)  # type: ignore[no-any-return]
-
-    def __setitem__(self, key: Any, value: Any, /) -> NoReturn:
-        raise DifferentiationError(
-            "a tracked array cannot be changed in place: make a new one with where(), concat() or stack()"
-        )
+        All names of this array see the change; arrays that were made of it before, views too, do not.
+        No array of the library beneath is changed, so neither are those of the caller.
+        """
+        y = self.xp.setitem(self, _constant_key(key), self._fitting(value, "x[key] = value"))
+        self.value, self.node = y.value, y.node
 
     def __len__(self) -> int:
         if not self.shape:
@@ -198,15 +91,15 @@ class Tracked:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tracked]:
-        return (self[i] for i in range(len(self)))
+        return iter(self.xp.unstack(self) if len(self) else ())
 
-    # it never changes, so a copy may be itself; a real one would have lost its history
+    # the copy of a raw array would have lost its history
 
     def __copy__(self) -> Tracked:
-        return self
+        return Tracked(self.value, self.xp, self.node)
 
     def __deepcopy__(self, memo: dict[int, Any], /) -> Tracked:
-        return self
+        return self.__copy__()
 
     def __reduce__(self) -> NoReturn:
         raise DifferentiationError("a tracked array cannot be pickled: answer it beside the loss with has_aux=True")
@@ -233,7 +126,8 @@ class Tracked:
             raise DifferentiationError(
                 f"{what} of a tracked array of shape {self.shape} would drop its gradient: use "
                 "nnx.stop_gradient(x) if that is meant, where() for a choice between values, or "
-                "has_aux=True to answer a value beside the loss"
+                "has_aux=True to answer a value beside the loss; to assign it to a part of an array, make that "
+                "with the functions of xp = nnx.namespace_of(x), as in xp.zeros(...)"
             )
         value = self.value
         return value._constant(what) if type(value) is Tracked else value
@@ -243,8 +137,17 @@ class Tracked:
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         return self._handed().__array__(*args, **kwargs)
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        return self._handed().__dlpack__(**kwargs)
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        # not every library has all of them
+        return self._handed().__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[Any, Any]:
         return self._handed().__dlpack_device__()  # type: ignore[no-any-return]
@@ -252,8 +155,9 @@ class Tracked:
     def _handed(self) -> Any:
         if self.node is not CONSTANT:
             raise DifferentiationError(
-                "a function of another namespace got a tracked array, and would drop its gradient: call the "
-                "function of xp = nnx.namespace_of(x) instead, or pass nnx.stop_gradient(x)"
+                "a tracked array was given to a function of another namespace, or assigned to a part of an array that "
+                "is not tracked, which would drop its gradient: call the functions of xp = nnx.namespace_of(x) "
+                "instead, and make the array with them, as in xp.zeros(...); or pass nnx.stop_gradient(x)"
             )
         return self._constant("a function of another namespace")
 
@@ -278,6 +182,17 @@ class Tracked:
     def __repr__(self) -> str:
         kind = "constant" if self.node is CONSTANT else f"level {self.node.level}"
         return f"Tracked({self.value!r}, {kind})"
+
+
+def _constant_key(key: Any) -> Any:
+    """A key as it is now, in raw arrays: its owner may assign to parts of a tracked one."""
+    while type(key) is Tracked:
+        key = key.value
+    if type(key) is tuple or type(key) is list:
+        return type(key)([_constant_key(part) for part in key])
+    if type(key) is slice and Tracked in (type(key.start), type(key.stop), type(key.step)):
+        return slice(_constant_key(key.start), _constant_key(key.stop), _constant_key(key.step))
+    return key
 
 
 def _hand(x: Any) -> Any:

@@ -9,8 +9,10 @@ from typing import Any
 from nnx import tree
 from nnx._errors import ArgumentError
 from nnx._trace import companion
-from nnx._typing import Array
-from nnx.backend import Device, asarray, dtype_kind, is_array, namespace_of
+from nnx._typing import Array, Namespace
+from nnx.backend import Device, asarray, dtype_kind, is_array, is_float, namespace_of
+from nnx.random import Generator
+from nnx.tape.tracked import Tracked
 
 Build = Callable[[Sequence[Array], bool], Any]
 
@@ -56,8 +58,8 @@ class Arguments:
             return lambda leaves, training: x
         if self._device is not None:
             x = asarray(x, device=self._device)
-        if dtype_kind(namespace_of(x), x.dtype) != "real floating":
-            return lambda leaves, training: companion(x, leaves[0])
+        if not is_float(namespace_of(x), x.dtype):
+            return lambda leaves, training: companion(x, _namespace(leaves[0]))
         place = self._leaf(x, name)
         return lambda leaves, training: leaves[place]
 
@@ -68,7 +70,7 @@ class Arguments:
         places = {path: self._leaf(array, f"{path} of {name}") for path, array in copy.parameters().items()}
 
         def build(leaves: Sequence[Array], training: bool) -> Any:
-            stand_ins = {path: companion(array, leaves[0]) for path, array in copy.arrays().items()}
+            stand_ins = {path: companion(array, _namespace(leaves[0])) for path, array in copy.arrays().items()}
             return copy._twin(training, stand_ins | {path: leaves[place] for path, place in places.items()})[0]
 
         return build
@@ -77,6 +79,15 @@ class Arguments:
         self.names.append(name)
         self.leaves.append(x)
         return len(self.leaves) - 1
+
+
+def draw(rng: Generator, like: Array, place: Device) -> Array:
+    """Normal numbers of the shape and dtype of ``like``, real or complex."""
+    xp, shape = namespace_of(like), tuple(like.shape)
+    host, names = rng.normal(shape), ("float32", "float64")
+    if dtype_kind(xp, like.dtype) == "complex floating":
+        host, names = host + 1j * rng.normal(shape), ("complex64", "complex128")
+    return asarray(host, device=place, dtype=names[like.dtype != getattr(xp, names[0])])
 
 
 def _call_model(model: Any, *args: Any) -> Any:
@@ -91,3 +102,7 @@ def _parameters(f: Callable[..., Any], count: int) -> list[str]:
         parameters = []
     names = [f"argument {p.name!r}" for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [*names, *(f"argument {i}" for i in range(len(names), count))][:count]
+
+
+def _namespace(leaf: Array) -> Namespace | None:
+    return leaf.xp if type(leaf) is Tracked else None

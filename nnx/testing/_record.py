@@ -11,7 +11,7 @@ from nnx.tape.primitive import Primitive, untracked
 from nnx.tape.rule import Derivative
 from nnx.tape.tracked import Tracked
 
-_RTOL = {"float32": 1e-5, "float64": 1e-10}
+_RTOL = {"float32": 1e-5, "complex64": 1e-5, "float64": 1e-10, "complex128": 1e-10}
 
 
 class Result(NamedTuple):
@@ -37,8 +37,8 @@ class Record:
 
     def recorded(self, primitive: Primitive, y: Tracked) -> None:
         """An operation has been recorded."""
-        number = len(self._operations) + 1
-        self._operations[y.node] = number, primitive
+        # the results of one operation have one node
+        number, _ = self._operations.setdefault(y.node, (len(self._operations) + 1, primitive))
         self.steps.append(result(f"operation {number}, {primitive.name}", y))
 
     def walked(self, node: Node, derivative: Derivative, gradient: Array) -> None:

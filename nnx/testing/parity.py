@@ -10,11 +10,11 @@ from typing import Any
 from nnx import tree
 from nnx._errors import BackendUnavailableError, DeviceError
 from nnx._typing import Array
-from nnx.backend import HOST, Device, asarray, device, dtype_kind, entry_points, is_array, load_backend, namespace_of
+from nnx.backend import HOST, Device, device, entry_points, is_array, is_float, load_backend, namespace_of
 from nnx.grad import vjp
 from nnx.random import Generator
 from nnx.tape.observe import observe
-from nnx.testing._arguments import Arguments
+from nnx.testing._arguments import Arguments, draw
 from nnx.testing._record import Record, Result, disagreement, result
 
 
@@ -55,7 +55,7 @@ def check_backends(
         args: arrays of any library, models, and lists, tuples and dicts of these. They are copied to
             each backend; what is no array is passed as it is.
         backends: device flags; ``None`` for every backend that can run here.
-        rtol: ``None`` for 1e-5 in float32 and 1e-10 in float64.
+        rtol: ``None`` for 1e-5 in single precision and 1e-10 in double.
         atol: ``None`` for ten times the epsilon of the dtype.
         seed: of the cotangents with which the walk back starts.
 
@@ -112,7 +112,7 @@ class _Run:
 
         with observe(self._record):
             values, pull, others = vjp(train, arguments.leaves, has_aux=True)
-            (gradients,) = pull([_cotangent(self._rng, y, self.place) for y in values])
+            (gradients,) = pull([draw(self._rng, y, self.place) for y in values])
         plain = [array for kind in _by_kind(arguments.call(arguments.leaves, training=False)) for array in kind]
         self.results = [
             *_numbered("the value of a plain call", plain),
@@ -124,16 +124,11 @@ class _Run:
 def _by_kind(value: Any) -> tuple[list[Array], list[Array]]:
     """The arrays in a value: those of floats, which have gradients, and the others."""
     arrays = [y for y in tree.leaves(value) if is_array(y)]
-    floating = [dtype_kind(namespace_of(y), y.dtype) == "real floating" for y in arrays]
+    floating = [is_float(namespace_of(y), y.dtype) for y in arrays]
     return (
         [y for y, kind in zip(arrays, floating, strict=True) if kind],
         [y for y, kind in zip(arrays, floating, strict=True) if not kind],
     )
-
-
-def _cotangent(rng: Generator, y: Array, place: Device) -> Array:
-    host = rng.normal(tuple(y.shape))
-    return asarray(host, device=place, dtype="float32" if y.dtype == place.namespace.float32 else "float64")
 
 
 def _numbered(label: str, arrays: Sequence[Array]) -> list[Result]:

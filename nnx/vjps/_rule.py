@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import inf, prod
 from typing import Any
 
-from nnx._typing import Array, Namespace
+from nnx._typing import Array, DType, Namespace
+from nnx.backend import dtype_kind
+from nnx.tape.call import Joint
 from nnx.tape.rule import Derivative, Rule
 
 Formula = Callable[..., Array]
@@ -36,6 +38,16 @@ def binary(x1: Formula, x2: Formula) -> Rule:
 def sequence(formula: Formula) -> Rule:
     """The rule of a function of a sequence of arrays; ``position`` says which one it is by."""
     return Rule(("arrays",), {"arrays": Derivative(formula)}, promotes=True, sequence=True)
+
+
+def joint(parameters: str, results: int | None, **derivatives: Formula) -> Rule:
+    """The rule of a function of several results: ``y`` is their tuple, and ``g`` that of their gradients.
+
+    The gradient of a result that was not used is ``None``. Where the number of results depends on the
+    arguments (``None``), ``g`` is a dict of the gradients of those that were used, by index.
+    """
+    found = {name: Joint(results, formula) for name, formula in derivatives.items()}
+    return Rule(tuple(parameters.split()), found, several=True)
 
 
 class Summed(Derivative):
@@ -91,3 +103,30 @@ def raw(xp: Namespace) -> Namespace:
     """The library's own namespace, beneath ``xp`` if that is differentiable."""
     beneath: Namespace = getattr(xp, "raw", xp)
     return beneath
+
+
+def is_complex(xp: Namespace, dtype: DType) -> bool:
+    """Whether a dtype is one of complex numbers."""
+    return dtype_kind(raw(xp), dtype) == "complex floating"
+
+
+def cast(xp: Namespace, g: Array, dtype: DType) -> Array:
+    """``g`` in a dtype of floats. Of a complex gradient a real argument gets the real part."""
+    if is_complex(xp, g.dtype) and not is_complex(xp, dtype):
+        g = xp.real(g)
+    return xp.astype(g, dtype, copy=False)
+
+
+def conj(xp: Namespace, x: Array) -> Array:
+    """The conjugate, which a real array is itself."""
+    return xp.conj(x) if is_complex(xp, x.dtype) else x
+
+
+def adjoint(xp: Namespace, x: Array) -> Array:
+    """The conjugate transpose of matrices, Xᴴ."""
+    return conj(xp, xp.matrix_transpose(x))
+
+
+def or_inf(xp: Namespace, x: Array) -> Array:
+    """``x`` with inf for 0, as a divisor for what is 0 itself at a 0 of ``x``, and is to stay so."""
+    return xp.where(x == 0, xp.full_like(x, inf), x)

@@ -2,7 +2,8 @@
 
 For Y = X1 X2, the gradients are G X2ᵀ and X1ᵀ G (Giles, "Collected matrix derivative results for
 forward and reverse mode algorithmic differentiation", 2008). Leading axes broadcast, and an array of
-one axis is a row on the left and a column on the right.
+one axis is a row on the left and a column on the right. Complex matrices have the same gradients,
+without a conjugate; ``vecdot``, which conjugates its first argument, is linear in the second alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from nnx._typing import Array, Namespace
 from nnx.tape.rule import Derivative, Rule
-from nnx.vjps._rule import binary, inverse, rule, unbroadcast
+from nnx.vjps._rule import binary, conj, inverse, rule, unbroadcast
 
 Shape = tuple[int, ...]
 Axes = int | tuple[Sequence[int], Sequence[int]]
@@ -88,8 +89,8 @@ def _tensordot_x2(xp: Namespace, g: Array, x1: Array, x2_shape: Shape, axes: Axe
 _TENSORDOT = Rule(("x1", "x2"), {"x1": Derivative(_tensordot_x1), "x2": Derivative(_tensordot_x2)}, promotes=True)
 _TRANSPOSE = rule("x", x=lambda xp, g: xp.matrix_transpose(g))
 _VECDOT = binary(
-    lambda xp, g, x2, axis=-1: _spread(xp, g, x2, axis),
-    lambda xp, g, x1, axis=-1: _spread(xp, g, x1, axis),
+    lambda xp, g, x2, axis=-1: conj(xp, _spread(xp, g, x2, axis)),
+    lambda xp, g, x1, axis=-1: _spread(xp, g, conj(xp, x1), axis),
 )
 
 RULES: dict[str, Rule] = {
@@ -98,5 +99,3 @@ RULES: dict[str, Rule] = {
     "tensordot": _TENSORDOT,
     "vecdot": _VECDOT,
 }
-
-GAPS: frozenset[str] = frozenset()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import array_api_compat
 
-from nnx._typing import Array, DType, Namespace
-from nnx.tape.primitive import untracked
+from nnx._errors import ArgumentError, DTypeError
+from nnx._typing import Array, DType, Namespace, NativeDevice
+from nnx.backend import is_array, library_of
+from nnx.tape.namespace import Composition
+from nnx.tape.primitive import Primitive, untracked
 from nnx.tape.rule import Rule
 from nnx.vjps._rows import add_rows
-from nnx.vjps._rule import inverse, raw, rule, sequence, unbroadcast
+from nnx.vjps._rule import cast, inverse, is_complex, joint, raw, rule, sequence, unbroadcast
 
 
 def _part(xp: Namespace, g: Array, position: int, shapes: tuple[tuple[int, ...], ...], axis: int | None = 0) -> Array:
@@ -60,19 +64,59 @@ def _sum_tiles(xp: Namespace, g: Array, x_shape: tuple[int, ...], repetitions: t
     return xp.reshape(xp.sum(xp.reshape(g, pairs), axis=tuple(range(0, len(pairs), 2))), x_shape)
 
 
-def _cast_back(xp: Namespace, g: Array, x_dtype: DType) -> Array:
-    return xp.astype(g, x_dtype)
+def _broadcast_arrays(xp: Namespace, *arrays: Array) -> tuple[Array, ...]:
+    for a in arrays:
+        if not is_array(a):
+            raise DTypeError(f"expected arrays, got a {type(a).__name__}: make one with nnx.asarray(...)")
+    shape = xp.broadcast_shapes(*(a.shape for a in arrays))
+    return tuple(xp.broadcast_to(a, shape) for a in arrays)
+
+
+def _meshgrid(xp: Namespace, *arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError(f"the indexing of meshgrid() is 'xy' or 'ij', got {indexing!r}")
+    axes = list(range(len(arrays)))
+    if indexing == "xy" and len(axes) > 1:
+        axes[:2] = 1, 0
+    ones = (1,) * len(axes)
+    spread = [
+        xp.reshape(a, (*ones[:axis], prod(a.shape), *ones[axis + 1 :])) for a, axis in zip(arrays, axes, strict=True)
+    ]
+    return _broadcast_arrays(xp, *spread)
+
+
+def _stack_back(xp: Namespace, g: dict[int, Array], x_shape: tuple[int, ...], axis: int = 0) -> Array:
+    none = xp.zeros_like(next(iter(g.values())))
+    return xp.stack([g.get(i, none) for i in range(x_shape[axis])], axis=axis)
 
 
 def _sum_copies(xp: Namespace, g: Array, x_shape: tuple[int, ...]) -> Array:
     return unbroadcast(xp, g, x_shape)
 
 
+def _astype(x: Array, dtype: DType, **options: Any) -> Array:
+    """The library's ``astype``; some take complex numbers as real ones, which the standard does not permit."""
+    xp = library_of(x).namespace
+    if is_complex(xp, x.dtype) and xp.isdtype(dtype, ("integral", "real floating")):
+        raise DTypeError(
+            f"an array of {x.dtype} cannot be cast to {dtype}, which would drop its imaginary part: take xp.real(x), "
+            "xp.imag(x) or xp.abs(x)"
+        )
+    return xp.astype(x, dtype, **options)
+
+
+def _device_back(g: Array, x_device: NativeDevice) -> Array:
+    return _to_device(g, x_device)
+
+
+_TO_DEVICE = rule("x device", x=_device_back)
+_to_device = Primitive("to_device", array_api_compat.to_device, _TO_DEVICE)  # a method in the standard
+
 RULES: dict[str, Rule] = {
-    "astype": rule("x dtype", casts=True, x=_cast_back),
+    "astype": rule("x dtype", casts=True, x=lambda xp, g, x_dtype: cast(xp, g, x_dtype)),
     "broadcast_to": rule("x shape", x=_sum_copies),
     "concat": sequence(_part),
-    "expand_dims": rule("x", x=lambda xp, g, x_shape: xp.reshape(g, x_shape)),
+    "expand_dims": rule("x axis", x=lambda xp, g, x_shape: xp.reshape(g, x_shape)),
     "flip": rule("x", x=lambda xp, g, axis=None: xp.flip(g, axis=axis)),
     "moveaxis": rule("x source destination", x=lambda xp, g, source, destination: xp.moveaxis(g, destination, source)),
     "permute_dims": rule("x axes", x=_permute_back),
@@ -82,8 +126,15 @@ RULES: dict[str, Rule] = {
     "squeeze": rule("x axis", x=lambda xp, g, x_shape: xp.reshape(g, x_shape)),
     "stack": sequence(_layer),
     "tile": rule("x repetitions", x=_sum_tiles),
+    "to_device": _TO_DEVICE,
     "tril": rule("x", x=lambda xp, g, k=0: xp.tril(g, k=k)),
     "triu": rule("x", x=lambda xp, g, k=0: xp.triu(g, k=k)),
+    "unstack": joint("x", None, x=_stack_back),
 }
 
-GAPS = frozenset("broadcast_arrays meshgrid to_device unstack".split())
+OPERATORS = {"astype": _astype, "to_device": array_api_compat.to_device}
+
+COMPOSITIONS: dict[str, Composition] = {
+    "broadcast_arrays": _broadcast_arrays,
+    "meshgrid": _meshgrid,
+}

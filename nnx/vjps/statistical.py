@@ -1,17 +1,21 @@
 """Derivatives of the reductions and of what runs along an axis.
 
-``max`` and ``min`` share the gradient equally among equal extremes. ``prod`` and ``cumulative_prod``
-never divide by an element, so that their derivatives of any order are right where some are 0.
+``max`` and ``min`` share the gradient equally among equal extremes. ``std`` has 0 where all elements are
+equal. ``var`` and ``std`` of complex numbers, which the standard does not have and some libraries take, are
+of the squares |x - mean|². ``prod`` and ``cumulative_prod`` never divide by an element, so that their
+derivatives of any order are right where some are 0.
 """
 
 from __future__ import annotations
+
+from math import nan
 
 import array_api_compat
 
 from nnx._typing import Array, Namespace
 from nnx.tape.primitive import untracked
 from nnx.tape.rule import Rule
-from nnx.vjps._rule import count, inverse, reduced_axes, restore, rule
+from nnx.vjps._rule import cast, conj, count, inverse, or_inf, reduced_axes, restore, rule
 
 Axis = int | tuple[int, ...] | None
 
@@ -19,7 +23,7 @@ Axis = int | tuple[int, ...] | None
 def _sum(
     xp: Namespace, g: Array, x_shape: tuple[int, ...], x_dtype: object, axis: Axis = None, keepdims: bool = False
 ) -> Array:
-    return xp.astype(xp.broadcast_to(restore(xp, g, x_shape, axis, keepdims), x_shape), x_dtype, copy=False)
+    return cast(xp, xp.broadcast_to(restore(xp, g, x_shape, axis, keepdims), x_shape), x_dtype)
 
 
 def _mean(xp: Namespace, g: Array, x_shape: tuple[int, ...], axis: Axis = None, keepdims: bool = False) -> Array:
@@ -43,7 +47,8 @@ def _var(
     keepdims: bool = False,
 ) -> Array:
     n = count(x_shape, axis) - correction
-    return restore(xp, g, x_shape, axis, keepdims) * (2 / n) * (x - xp.mean(x, axis=axis, keepdims=True))
+    scale = 2 / n if n else nan  # as the variance itself
+    return restore(xp, g, x_shape, axis, keepdims) * scale * conj(xp, x - xp.mean(x, axis=axis, keepdims=True))
 
 
 def _std(
@@ -56,7 +61,7 @@ def _std(
     correction: float = 0.0,
     keepdims: bool = False,
 ) -> Array:
-    return _var(xp, g / (2 * y), x, x_shape, axis, correction, keepdims)
+    return _var(xp, g / (2 * or_inf(xp, y)), x, x_shape, axis, correction, keepdims)
 
 
 def _prod(
@@ -69,7 +74,7 @@ def _prod(
     before = xp.cumulative_prod(lines, axis=-1, include_initial=True)[..., :-1]
     after = xp.flip(xp.cumulative_prod(xp.flip(lines, axis=-1), axis=-1, include_initial=True)[..., :-1], axis=-1)
     others = xp.permute_dims(xp.reshape(before * after, moved.shape), inverse(order))
-    return xp.astype(restore(xp, g, x_shape, axis, keepdims) * others, x.dtype, copy=False)
+    return cast(xp, restore(xp, g, x_shape, axis, keepdims) * others, x.dtype)
 
 
 def _cumulative_sum(
@@ -82,7 +87,7 @@ def _cumulative_sum(
 ) -> Array:
     axis = 0 if axis is None else axis % len(x_shape)
     g = _without_initial(g, axis) if include_initial else g
-    return xp.astype(xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis), x_dtype, copy=False)
+    return cast(xp, xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis), x_dtype)
 
 
 def _cumulative_prod(
@@ -99,7 +104,7 @@ def _cumulative_prod(
     """
     dtype, axis = x.dtype, 0 if axis is None else axis % len(x_shape)
     if 0 in x_shape:
-        return xp.astype(_without_initial(g, axis) if include_initial else g, dtype, copy=False)
+        return cast(xp, _without_initial(g, axis) if include_initial else g, dtype)
     x = xp.moveaxis(xp.astype(x, g.dtype, copy=False), axis, -1)
     r = xp.moveaxis(_without_initial(g, axis) if include_initial else g, axis, -1)
     factor, step, n = x[..., 1:], 1, x_shape[axis]
@@ -109,7 +114,7 @@ def _cumulative_prod(
         factor = factor[..., :left] * factor[..., n - step - left :]
         step *= 2
     before = xp.cumulative_prod(x, axis=-1, include_initial=True)[..., :-1]
-    return xp.astype(xp.moveaxis(before * r, -1, axis), dtype, copy=False)
+    return cast(xp, xp.moveaxis(before * r, -1, axis), dtype)
 
 
 def _without_initial(g: Array, axis: int) -> Array:
@@ -132,7 +137,7 @@ def _diff(
     for _ in range(n):
         zero = xp.zeros((*g.shape[:-1], 1), dtype=g.dtype, device=array_api_compat.device(untracked(g)))
         g = xp.concat([zero, g], axis=-1) - xp.concat([g, zero], axis=-1)
-    return xp.astype(xp.moveaxis(g[..., start : start + length], -1, axis), x_dtype, copy=False)
+    return cast(xp, xp.moveaxis(g[..., start : start + length], -1, axis), x_dtype)
 
 
 RULES: dict[str, Rule] = {
@@ -149,5 +154,3 @@ RULES: dict[str, Rule] = {
 }
 
 CONSTANT = frozenset("all any argmax argmin count_nonzero".split())
-
-GAPS: frozenset[str] = frozenset()

@@ -151,11 +151,6 @@ def test_augmented_assignment_leaves_the_argument_alone(make):
     assert_array_equal(nnx.to_numpy(x), X)
 
 
-def test_assignment_to_elements_raises():
-    with pytest.raises(nnx.DifferentiationError, match="where"):
-        during_grad(lambda x: operator.setitem(x, 0, 1.0))
-
-
 def test_a_tracked_array_is_not_hashable():
     with pytest.raises(TypeError, match="unhashable"):
         during_grad(hash)
@@ -262,6 +257,7 @@ def test_functions_of_numpy_take_constants():
 def test_copies_keep_their_history(duplicate):
     def loss(x):
         (y,) = duplicate([x]) if duplicate is copy.deepcopy else (duplicate(x),)
+        assert y is not x
         return nnx.namespace_of(y).sum(y * y)
 
     assert_array_equal(nnx.grad(loss)(X), 2 * X)
