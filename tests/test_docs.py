@@ -1,11 +1,14 @@
-"""The examples in docstrings and in the README run."""
+"""The examples in docstrings, in the README and in the documentation run."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,9 @@ import pytest
 
 import nnx
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if ">>> " in page.read_text(encoding="utf-8")]
 MODULES = ["nnx", *(module.name for module in pkgutil.walk_packages(nnx.__path__, "nnx."))]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -48,3 +53,18 @@ def test_readme(tmp_path, monkeypatch):
         exec(compile(program, str(README), "exec"), given)
 
     assert given["logits"].shape == (256, 10)
+
+
+def test_some_pages_have_examples():
+    assert ROOT / "docs" / "derivatives.md" in PAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page(page):
+    """In a process of its own: SciPy reads its switch when it is imported."""
+    for name in set(re.findall(r"^>>> (?:import|from) (\w+)", page.read_text(encoding="utf-8"), re.MULTILINE)):
+        pytest.importorskip(name)
+    command = [sys.executable, "-m", "doctest", "-o", "ELLIPSIS", "-o", "NORMALIZE_WHITESPACE", str(page)]
+    environment = os.environ | {"SCIPY_ARRAY_API": "1"}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
