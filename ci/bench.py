@@ -6,7 +6,8 @@ same weights and sees the same batches. The first losses must agree, or the exit
 Each peer has a process of its own. They take turns, in an order that rotates, so that whatever else
 happens on the machine hits all alike; a ratio divides two times of the same round.
 
-`python ci/bench.py import` times `import nnx` instead.
+`python ci/bench.py import` times `import nnx` instead, and `python ci/bench.py overhead` a single operation and its
+derivative.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 import bench_import
+import bench_overhead
 from benchmark import PEERS, report
 from benchmark.machine import describe, limit_threads
 from benchmark.problem import parse
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the benchmark; answer the exit status."""
     if arguments[:1] == ["import"]:
         return bench_import.main(arguments[1:])
+    if arguments[:1] == ["overhead"]:
+        return bench_overhead.main(arguments[1:])
     options = _options(arguments)
     limit_threads(options.threads)
     machine = describe(options.threads)

@@ -13,7 +13,7 @@ from types import TracebackType
 from benchmark import PEERS, missing
 from benchmark.machine import busy_seconds
 from benchmark.problem import Problem
-from benchmark.worker import Worker, WorkerError
+from benchmark.worker import Process, Worker, WorkerError
 
 REFERENCE = "nnx"
 
@@ -75,10 +75,9 @@ class Rounds:
 
     def run(self, rounds: int, seconds: float, rest: float) -> None:
         """Let every peer have its turn in each round; the first of a round is the second of the next."""
-        start = self._account()
+        start = account(self._workers.values())
         for i in range(rounds):
-            names = list(self._workers)
-            for name in names[-i % len(names) :] + names[: -i % len(names)] if names else []:
+            for name in rotated(list(self._workers), i):
                 time.sleep(rest)
                 try:
                     times = self._workers[name].turn(seconds)
@@ -86,21 +85,11 @@ class Rounds:
                     self._drop(name, error)
                     continue
                 self.result.rounds.setdefault(name, []).append(median(times))
-        if start is not None and (end := self._account()) is not None:
-            seconds, others = (after - before for before, after in zip(start, end, strict=True))
-            self.result.foreign = max(0.0, others / seconds)
+        self.result.foreign = foreign(start, account(self._workers.values()))
 
     def profile(self, seconds: float) -> dict[str, float]:
         """Seconds of each part of a step of the reference."""
         return self._workers[REFERENCE].profile(seconds) if REFERENCE in self._workers else {}
-
-    def _account(self) -> tuple[float, float] | None:
-        """Seconds that the CPUs could work until now, and that they worked for others; ``None`` if unknown."""
-        busy = busy_seconds()
-        if busy is None:
-            return None
-        own = sum(worker.used() for worker in self._workers.values())
-        return time.perf_counter() * len(os.sched_getaffinity(0)), busy - own
 
     def _drop(self, name: str, error: WorkerError) -> None:
         self.result.notes[name] = f"failed: {error}"
@@ -118,6 +107,28 @@ class Rounds:
     ) -> None:
         for worker in self._workers.values():
             worker.close()
+
+
+def rotated(names: Sequence[str], i: int) -> list[str]:
+    """The order of round ``i``."""
+    return [*names[-i % len(names) :], *names[: -i % len(names)]] if names else []
+
+
+def account(workers: Iterable[Process]) -> tuple[float, float] | None:
+    """Seconds that the CPUs could work until now, and that they worked for others; ``None`` if unknown."""
+    busy = busy_seconds()
+    if busy is None:
+        return None
+    own = sum(worker.used() for worker in workers)
+    return time.perf_counter() * len(os.sched_getaffinity(0)), busy - own
+
+
+def foreign(start: tuple[float, float] | None, end: tuple[float, float] | None) -> float:
+    """The share of the processor that others used between two accounts; 0 where it is not known."""
+    if start is None or end is None:
+        return 0.0
+    seconds, others = (after - before for before, after in zip(start, end, strict=True))
+    return max(0.0, others / seconds)
 
 
 def deviation(losses: Sequence[float], reference: Sequence[float]) -> float:

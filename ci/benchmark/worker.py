@@ -6,7 +6,8 @@ A peer that fails then spoils no other, and no library's objects, threads or set
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from time import perf_counter, process_time
@@ -23,32 +24,29 @@ class WorkerError(RuntimeError):
     """A peer failed; the message is its own, in one line."""
 
 
-class Worker:
-    """The end of the pipe that asks: methods of a peer, called in its own process."""
+Answers = Mapping[str, Callable[..., Any]]
+"""What a process can be asked for."""
 
-    def __init__(self, name: str, problem: Problem, device: str) -> None:
+
+class Process:
+    """The end of the pipe that asks.
+
+    Args:
+        prepare: called in the new process; answers a line for the report, and what it can be asked for. A function of
+            a module, as ``arguments`` are sent to the process too.
+    """
+
+    def __init__(self, prepare: Callable[..., tuple[str, Answers]], *arguments: Any) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, name, problem, device), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, prepare, arguments), daemon=True)
         self._process.start()
         theirs.close()
         self.versions: str = self._receive()
 
-    def losses(self, steps: int) -> list[float]:
-        """The first losses from the initial weights."""
-        return self._ask("losses", steps)  # type: ignore[no-any-return]
-
-    def turn(self, seconds: float) -> list[float]:
-        """Train for about that long; seconds a step of each chunk."""
-        return self._ask("turn", seconds)  # type: ignore[no-any-return]
-
     def used(self) -> float:
         """CPU seconds that all threads of the process have used so far."""
         return self._ask("used")  # type: ignore[no-any-return]
-
-    def profile(self, seconds: float) -> dict[str, float]:
-        """Seconds of each part of a step."""
-        return self._ask("profile", seconds)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the process."""
@@ -71,17 +69,30 @@ class Worker:
         return answer
 
 
-def _serve(pipe: Connection, name: str, problem: Problem, device: str) -> None:
+class Worker(Process):
+    """A peer that trains, in its own process."""
+
+    def __init__(self, name: str, problem: Problem, device: str) -> None:
+        super().__init__(_prepare, name, problem, device)
+
+    def losses(self, steps: int) -> list[float]:
+        """The first losses from the initial weights."""
+        return self._ask("losses", steps)  # type: ignore[no-any-return]
+
+    def turn(self, seconds: float) -> list[float]:
+        """Train for about that long; seconds a step of each chunk."""
+        return self._ask("turn", seconds)  # type: ignore[no-any-return]
+
+    def profile(self, seconds: float) -> dict[str, float]:
+        """Seconds of each part of a step."""
+        return self._ask("profile", seconds)  # type: ignore[no-any-return]
+
+
+def _serve(pipe: Connection, prepare: Callable[..., tuple[str, Answers]], arguments: Sequence[Any]) -> None:
     try:
-        peer = make(name, problem, device)
-        chunk = _calibrate(peer)
-        pipe.send((True, peer.versions()))
-        answers: dict[str, Callable[..., Any]] = {
-            "losses": peer.losses,
-            "turn": lambda seconds: _turn(peer, chunk, seconds),
-            "used": process_time,
-            "profile": peer.profile,
-        }
+        line, answers = prepare(*arguments)
+        answers = {"used": process_time, **answers}
+        pipe.send((True, line))
         while True:
             request, *arguments = pipe.recv()
             pipe.send((True, answers[request](*arguments)))
@@ -90,6 +101,13 @@ def _serve(pipe: Connection, name: str, problem: Problem, device: str) -> None:
     except Exception as error:
         line = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         pipe.send((False, line))
+
+
+def _prepare(name: str, problem: Problem, device: str) -> tuple[str, Answers]:
+    peer = make(name, problem, device)
+    chunk = _calibrate(peer)
+    turn = partial(_turn, peer, chunk)
+    return peer.versions(), {"losses": peer.losses, "turn": turn, "profile": peer.profile}
 
 
 def _calibrate(peer: Peer) -> int:
