@@ -15,11 +15,13 @@ other library that implements the standard. From the ground up:
     what the standard lacks, each with its adjoints
 ``module``, ``layers``, ``losses``, ``metrics``, ``optim``, ``data``
     models and what they are trained with
-``train``, ``interop``, ``testing``
-    the training loop; files of weights; checks of gradients and of backends
+``regularizers``, ``constraints``, ``preprocessing``
+    what keeps weights small, and what brings data into shape
+``train``, ``sanity``, ``interop``, ``testing``
+    the training loop; checks before it; files of weights; checks of gradients and of backends
 """
 
-from nnx import data, init, losses, metrics, ops, optim, testing
+from nnx import constraints, data, init, losses, metrics, ops, optim, preprocessing, regularizers, testing
 from nnx._errors import (
     ArgumentError,
     BackendUnavailableError,
@@ -40,11 +42,51 @@ from nnx.custom import custom_vjp
 from nnx.derivatives import hessian, hvp, jacobian, jvp
 from nnx.grad import grad, stop_gradient, value_and_grad, vjp
 from nnx.interop import load_weights, save_weights
-from nnx.layers import Dropout, Linear, Sequential
+from nnx.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAvgPool2d,
+    LayerNorm,
+    Linear,
+    Maxout,
+    MaxPool2d,
+    PReLU,
+    Sequential,
+)
 from nnx.module import Buffer, Module, Parameter
-from nnx.ops import gelu, leaky_relu, relu, sigmoid, softmax, tanh
+from nnx.ops import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
 from nnx.random import Generator, seed
 from nnx.recompute import remat
+from nnx.sanity import SanityReport, sanity_check
 from nnx.summary import Summary, summary
 from nnx.train import History, Trainer
 from nnx.vjps import differentiable
@@ -52,24 +94,38 @@ from nnx.vjps import differentiable
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "ArgumentError",
+    "AvgPool2d",
     "BackendUnavailableError",
+    "BatchNorm",
     "Buffer",
+    "Conv2d",
     "DTypeError",
     "Device",
     "DeviceError",
     "DifferentiationError",
     "Dropout",
+    "Embedding",
+    "Flatten",
     "Generator",
+    "GlobalAvgPool2d",
     "History",
     "LabelError",
+    "LayerNorm",
     "Linear",
+    "MaxPool2d",
+    "Maxout",
     "MissingRuleError",
     "MixedLibrariesError",
     "Module",
     "NnxError",
     "NonFiniteLossError",
+    "PReLU",
     "Parameter",
+    "SanityReport",
     "Sequential",
     "ShapeError",
     "StateError",
@@ -77,13 +133,20 @@ __all__ = [
     "Trainer",
     "UndeclaredStateError",
     "asarray",
+    "celu",
+    "constraints",
     "custom_vjp",
     "data",
     "default_device",
     "device",
     "differentiable",
+    "elu",
     "gelu",
+    "glu",
     "grad",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
     "hessian",
     "hvp",
     "init",
@@ -91,17 +154,29 @@ __all__ = [
     "jvp",
     "leaky_relu",
     "load_weights",
+    "log_sigmoid",
+    "log_softmax",
     "losses",
     "metrics",
+    "mish",
     "namespace_of",
     "ops",
     "optim",
+    "prelu",
+    "preprocessing",
+    "regularizers",
     "relu",
+    "relu6",
     "remat",
+    "sanity_check",
     "save_weights",
     "seed",
+    "selu",
     "sigmoid",
+    "silu",
     "softmax",
+    "softplus",
+    "softsign",
     "stop_gradient",
     "summary",
     "tanh",

@@ -54,6 +54,7 @@ class Plan:
             name. ``parameters`` has the frozen ones too, ``arrays`` everything.
         indices: by name, the places as an index into ``modules`` and an attribute.
         rebindable: the places of all declared buffers, held or not.
+        fixed: whether nothing in it can change unseen, as a list can.
     """
 
     def __init__(self, root: Any, kind: type) -> None:
@@ -64,6 +65,7 @@ class Plan:
         self._index: dict[int, int] = {}
         self._builders: list[list[tuple[str, Build]]] = []
         self._walk(root)
+        self.fixed = not self._containers
         self.trained: dict[str, list[Place]] = {}
         self.parameters: dict[str, list[Place]] = {}
         self.buffers: dict[str, list[Place]] = {}

@@ -149,7 +149,7 @@ class Generator:
 
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Array:
         """Independent draws from the open interval (low, high): a float64 NumPy array."""
-        xp, unit = self._unit(_size(shape))
+        xp, unit = self._unit(elements_of(shape))
         return xp.reshape(low + (high - low) * unit, shape)
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> Array:
@@ -158,7 +158,7 @@ class Generator:
         By the transform of Box and Muller ("A note on the generation of random normal deviates",
         Annals of Mathematical Statistics 29, 1958): z = sqrt(-2 ln u1) cos(2π u2).
         """
-        n = _size(shape)
+        n = elements_of(shape)
         half = (n + 1) // 2
         xp, unit = self._unit(2 * half)
         radius, angle = xp.sqrt(-2.0 * xp.log(unit[:half])), (2 * math.pi) * unit[half:]
@@ -178,7 +178,7 @@ class Generator:
         return xp.argsort((pairs[:n] << 32) ^ pairs[n:], stable=True)
 
 
-def _size(shape: Sequence[int]) -> int:
+def elements_of(shape: Sequence[int]) -> int:
     """How many elements an array of that shape has."""
     try:
         lengths = [operator.index(n) for n in shape]

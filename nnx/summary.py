@@ -10,8 +10,9 @@ from nnx import tree
 from nnx._declare import declared
 from nnx._errors import ShapeError
 from nnx._typing import Array, Tree
+from nnx._watch import watch
 from nnx.backend import is_array, itemsize, named_dtype, namespace_of
-from nnx.layers.sequential import Sequential, function_name
+from nnx.layers.sequential import function_name
 from nnx.module import Module
 
 
@@ -81,13 +82,14 @@ class Summary:
     __repr__ = __str__
 
 
-def summary(model: Module, shape: tuple[int, ...], *, dtype: str = "float32") -> Summary:
+def summary(model: Module, shape: tuple[int, ...], *, dtype: str | None = None) -> Summary:
     """Call a model on zeros, and tell what each of its layers is and answers.
 
     Args:
         model: it is called once, to predict, and stays as it was.
         shape: the shape of a batch of inputs, e.g. ``(1, 784)``.
-        dtype: the dtype of the inputs.
+        dtype: the name of the dtype of the inputs (default: the dtype of the first parameter, or float32 if
+            there is none).
 
     Raises:
         ShapeError: the shape is empty, or does not fit the model.
@@ -107,10 +109,18 @@ def summary(model: Module, shape: tuple[int, ...], *, dtype: str = "float32") ->
     rows: list[Row] = []
     seen: set[int] = set()  # arrays that stand in several places count once
     twin, _ = model._twin(False, {})
-    for name, module in twin.modules().items():
-        _watch(name, module, rows, seen)
+
+    def tell(name: str, layer: Callable[..., Any], x: Array, y: Tree) -> None:
+        if isinstance(layer, Module):
+            rows.append(_row(name, layer, x, y, seen))
+        else:
+            rows.append(Row(name, function_name(layer), _shape(y), 0, 0, _sizes(y)))
+
+    watch(twin, tell)
     place = model.device
-    twin(place.namespace.zeros(shape, dtype=named_dtype(place.namespace, dtype), device=place.native))
+    first = next(iter(model.parameters().values()), None) if dtype is None else None
+    kind = named_dtype(place.namespace, dtype or "float32") if first is None else first.dtype
+    twin(place.namespace.zeros(shape, dtype=kind, device=place.native))
     trained, buffers = model.parameters(), model.buffers()
     frozen = [array for name, array in model.arrays().items() if name not in trained and name not in buffers]
     return Summary(rows, trained=_count(trained.values()), frozen=_count(frozen))
@@ -120,38 +130,15 @@ def _count(arrays: Iterable[Array]) -> int:
     return sum(int(prod(array.shape)) for array in arrays)
 
 
-def _watch(name: str, module: Module, rows: list[Row], seen: set[int]) -> None:
-    """Have a module add a row when it has answered; a Sequential has its functions do so."""
-    if isinstance(module, Sequential):
-        layers = [
-            layer if isinstance(layer, Module) else _watched(f"{name}.{i}".lstrip("."), layer, rows)
-            for i, layer in enumerate(module.layers)
-        ]
-        object.__setattr__(module, "layers", tuple(layers))
-        return
-    kind = type(module)
-
-    def call(self: Any, x: Array, *args: Any, **options: Any) -> Array:
-        y: Array = kind.__call__(self, x, *args, **options)
-        own = [array for array in _own(self, declared(kind).parameters) if id(array) not in seen]
-        seen.update(map(id, own))
-        held = sum(map(_size, [*own, *_own(self, declared(kind).buffers)]))
-        operations = self.operations(_shape(x), _shape(y))
-        text = repr(module)
-        text = kind.__name__ if "\n" in text else text  # the modules below have rows of their own
-        rows.append(Row(name or "(model)", text, _shape(y), _count(own), operations, held + _sizes(y)))
-        return y
-
-    module.__class__ = type(kind.__name__, (kind,), {"__call__": call, "__slots__": ()})
-
-
-def _watched(name: str, function: Callable[[Array], Array], rows: list[Row]) -> Callable[[Array], Array]:
-    def call(x: Array) -> Array:
-        y = function(x)
-        rows.append(Row(name, function_name(function), _shape(y), 0, 0, _sizes(y)))
-        return y
-
-    return call
+def _row(name: str, module: Module, x: Array, y: Tree, seen: set[int]) -> Row:
+    """What a module itself adds; ``seen`` are the arrays that have been counted."""
+    kind = declared(type(module))
+    own = [array for array in _own(module, kind.parameters) if id(array) not in seen]
+    seen.update(map(id, own))
+    held = sum(map(_size, [*own, *_own(module, kind.buffers)]))
+    text = repr(module)
+    text = type(module).__name__ if "\n" in text else text  # the modules below have rows of their own
+    return Row(name, text, _shape(y), _count(own), module.operations(_shape(x), _shape(y)), held + _sizes(y))
 
 
 def _own(module: Module, attributes: tuple[str, ...]) -> list[Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ VARIANCES = {
     init.uniform: 0.1**2 / 12,
 }
 random_ones = pytest.mark.parametrize("make", VARIANCES, ids=lambda f: f.__name__)
+# tests/init/ has the distributions of these
+OTHERS = [init.orthogonal, init.sparse, init.truncated_normal, init.variance_scaling]
+all_random_ones = pytest.mark.parametrize("make", [*VARIANCES, *OTHERS], ids=lambda f: f.__name__)
 
 
 @random_ones
@@ -46,7 +50,7 @@ def test_uniform_ones_stay_within_their_bound_and_normal_ones_do_not(make):
         assert share == pytest.approx(math.erfc(math.sqrt(1.5)), abs=0.01)
 
 
-@random_ones
+@all_random_ones
 def test_the_same_bits_on_every_backend(make, device):
     here = make((5, 3), rng=nnx.Generator(1), device=device)
     assert device_of(here) == device
@@ -54,7 +58,7 @@ def test_the_same_bits_on_every_backend(make, device):
     np.testing.assert_array_equal(nnx.to_numpy(here), make((5, 3), rng=nnx.Generator(1), device="cpu"))
 
 
-@random_ones
+@all_random_ones
 def test_float32_is_float64_rounded(make):
     np.testing.assert_array_equal(
         make((5, 3), rng=nnx.Generator(1)),
@@ -62,7 +66,7 @@ def test_float32_is_float64_rounded(make):
     )
 
 
-@random_ones
+@all_random_ones
 def test_two_draws_of_one_generator_differ(make):
     rng = nnx.Generator(1)
     assert (make((5, 3), rng=rng) != make((5, 3), rng=rng)).all()
@@ -94,7 +98,9 @@ def test_fans(shape, expected):
 
 
 @pytest.mark.parametrize("shape", [(), (5,)])
-@pytest.mark.parametrize("make", [init.glorot_uniform, init.he_normal, init.lecun_uniform])
+@pytest.mark.parametrize(
+    "make", [init.glorot_uniform, init.he_normal, init.lecun_uniform, init.variance_scaling, *OTHERS[:2], init.identity]
+)
 def test_fans_need_two_axes(make, shape):
     with pytest.raises(nnx.ShapeError, match=r"at least two axes \(\.\.\., inputs, outputs\), got"):
         make(shape)
@@ -112,7 +118,7 @@ def test_a_dtype_is_a_name_of_the_standard(make, dtype):
         make((2, 3), dtype=dtype)
 
 
-@pytest.mark.parametrize("make", [init.normal, init.uniform, init.glorot_normal])
+@all_random_ones
 def test_random_numbers_are_floats(make):
     with pytest.raises(nnx.DTypeError, match="random numbers need a floating-point dtype"):
         make((2, 3), dtype="int32")
@@ -124,7 +130,23 @@ def test_fans_need_elements():
         init.he_normal((0, 3))
 
 
+@all_random_ones
 @pytest.mark.parametrize("rng", [0, 3, np.random.default_rng(0)])
-def test_rng_is_a_generator(rng):
+def test_rng_is_a_generator(make, rng):
     with pytest.raises(nnx.ArgumentError, match=r"rng is an nnx.Generator.*nnx.Generator\(0\)"):
-        init.normal((2, 3), rng=rng)
+        make((2, 3), rng=rng)
+
+
+def test_every_initialiser_may_stand_for_any_other(device):
+    """All take a shape, a dtype, a device and a generator; ``constant`` also a value."""
+    for name in set(init.__all__) - {"fans"}:
+        make = partial(init.constant, value=0.01) if name == "constant" else getattr(init, name)
+        layer = nnx.Linear(4, 3, weight_init=make, dtype="float64", device=device, rng=nnx.Generator(0))
+        assert layer.weight.shape == (4, 3)
+        assert layer.weight.dtype == device.namespace.float64
+        assert device_of(layer.weight) == device
+
+
+def test_biases_of_a_constant():
+    layer = nnx.Linear(4, 3, bias_init=partial(init.constant, value=0.01))
+    assert layer.bias.tolist() == [np.float32(0.01)] * 3

@@ -115,3 +115,9 @@ def test_a_model_that_answers_several_arrays():
 
     last = nnx.summary(Two(), (5, 2)).rows[-1]
     assert (last.output, last.memory) == (((5, 3), (5, 1)), 4 * 20)
+
+
+def test_the_inputs_have_the_dtype_of_the_parameters():
+    assert nnx.summary(nnx.Linear(3, 2, dtype="float64"), (4, 3)).rows[0].output == (4, 2)
+    with pytest.raises(nnx.DTypeError, match="float64 parameters"):
+        nnx.summary(nnx.Linear(3, 2, dtype="float64"), (4, 3), dtype="float32")

@@ -15,7 +15,7 @@ import numpy as np
 
 from nnx._typing import Array, Kernel
 from nnx.ops.softmax import label_error
-from nnx_numpy import dropout, optim
+from nnx_numpy import conv, dropout, embedding, gather, norm, optim, pool
 
 
 @lru_cache(maxsize=64)
@@ -107,19 +107,26 @@ def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean
     return loss.reshape(labels.shape), p
 
 
+_OWN: dict[str, Kernel] = {
+    "conv2d_bias": linear_bias,
+    "linear_bias": linear_bias,
+    "linear_forward": linear_forward,
+    "linear_weight": linear_weight,
+    "linear_x": linear_x,
+    "relu_forward": relu_forward,
+    "relu_x": relu_x,
+    "softmax_cross_entropy_forward": softmax_cross_entropy_forward,
+}
+
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
-        kernel.__name__: kernel
-        for kernel in (
-            linear_bias,
-            linear_forward,
-            linear_weight,
-            linear_x,
-            relu_forward,
-            relu_x,
-            softmax_cross_entropy_forward,
-        )
+        **_OWN,
+        **conv.KERNELS,
+        **dropout.KERNELS,
+        **embedding.KERNELS,
+        **gather.KERNELS,
+        **norm.KERNELS,
+        **optim.KERNELS,
+        **pool.KERNELS,
     }
-    | dropout.KERNELS
-    | optim.KERNELS
 )

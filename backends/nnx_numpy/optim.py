@@ -35,6 +35,11 @@ def squared_norm(xp: Namespace, gradients: Sequence[Array]) -> Any:
     return gradients[0].dtype.type(sum([float(np.vdot(g, g)) for g in gradients]))
 
 
+def sum_squares_forward(xp: Namespace, x: Array) -> Any:
+    """Σ x², as an inner product."""
+    return x.dtype.type(np.vdot(x, x))
+
+
 def sgd_update(
     xp: Namespace,
     parameters: Array,
@@ -167,4 +172,5 @@ KERNELS: dict[str, Kernel] = {
     "gather_gradients": gather_gradients,
     "sgd_update": sgd_update,
     "squared_norm": squared_norm,
+    "sum_squares_forward": sum_squares_forward,
 }

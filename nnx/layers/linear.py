@@ -7,9 +7,10 @@ from math import prod
 from numbers import Integral
 
 from nnx import init, ops
-from nnx._errors import ArgumentError, DTypeError, ShapeError
+from nnx._errors import ArgumentError, ShapeError
 from nnx._typing import Array
-from nnx.backend import Device, is_array, namespace_of
+from nnx.backend import Device
+from nnx.layers._input import require_dtype
 from nnx.module import Module, Parameter
 from nnx.random import Generator
 
@@ -60,16 +61,8 @@ class Linear(Module):
 
     def __call__(self, x: Array) -> Array:
         weight = self.weight
-        dtype = getattr(x, "dtype", None)
-        if dtype is not weight.dtype:
-            if not is_array(x):
-                raise DTypeError(f"{self!r} expected an array, got {type(x).__name__}: make one with nnx.asarray(...)")
-            namespace_of(x, weight)  # arrays of two libraries are the better explanation, and have no common dtypes
-            if dtype != weight.dtype:
-                raise DTypeError(
-                    f"{self!r} has {weight.dtype} parameters and expected input of that dtype, got {dtype}: "
-                    "cast the input, or the model with model.to(dtype=...)"
-                )
+        if getattr(x, "dtype", None) is not weight.dtype:
+            require_dtype(self, x, weight)
         if not x.shape or x.shape[-1] != weight.shape[0]:
             raise ShapeError(f"{self!r} expected input of shape (..., {weight.shape[0]}), got {tuple(x.shape)}")
         return ops.linear(x, weight, self.bias)

@@ -9,7 +9,8 @@ from typing import Any
 from nnx._errors import DTypeError
 from nnx._typing import Array, Namespace
 from nnx.backend import dtype_kind, kernels_of, namespace_of
-from nnx.tape.primitive import Primitive
+from nnx.tape.node import Node
+from nnx.tape.primitive import Primitive, constants, untracked
 from nnx.tape.rule import Derivative, Rule, parameters
 from nnx.tape.tracked import Tracked
 
@@ -89,6 +90,11 @@ class Op(Primitive):
         xp = next(v.xp for v in values if type(v) is Tracked)
         return self.reference(xp, *values, **options)  # type: ignore[no-any-return]
 
+    def _result(self, y: Any, xp: Namespace, node: Node) -> Any:
+        if type(y) is tuple:  # the value, and numbers beside it
+            return Tracked(y[0], xp, node), *constants(xp, untracked(y[1:]))
+        return Tracked(y, xp, node)
+
 
 def op(reference: Reference, *, saves: bool = False, **adjoints: Reference) -> Op:
     """Make an op.
@@ -96,6 +102,7 @@ def op(reference: Reference, *, saves: bool = False, **adjoints: Reference) -> O
     Args:
         reference: the forward, ``(xp, *arrays, **options)``. Its options are keyword-only.
         saves: the forward answers ``(y, saved)``, and adjoints may ask for ``saved``.
+            Its ``y`` may be a tuple: the result that has a gradient, and others that are constants.
         adjoints: for each array argument that has a derivative, ``(xp, g, ...)``, whose other
             parameters are picked by name as in ``nnx.tape.rule``.
     """

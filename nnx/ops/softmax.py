@@ -66,7 +66,7 @@ def softmax_cross_entropy_forward(
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)
-    hit = _one_hot(xp, labels, classes)
+    hit = one_hot(xp, labels, classes)
     picked = xp.sum(xp.where(hit, shifted, 0.0), axis=-1)
     loss = xp.log(xp.squeeze(total, axis=-1)) - picked
     loss = xp.where(xp.any(hit, axis=-1), loss, float("nan"))
@@ -79,7 +79,7 @@ def softmax_cross_entropy_logits(xp: Namespace, g: Array, saved: Array, mean: bo
     return (g if mean else xp.expand_dims(g, axis=-1)) * saved
 
 
-def _one_hot(xp: Namespace, labels: Array, classes: int) -> Array:
+def one_hot(xp: Namespace, labels: Array, classes: int) -> Array:
     """Boolean, shape (..., classes): true at the label."""
     if classes - 1 > xp.iinfo(labels.dtype).max:
         labels = xp.astype(labels, xp.int32)

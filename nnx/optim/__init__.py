@@ -1,9 +1,13 @@
-"""Optimisers: ``optimizer.update(model, grads)`` changes a model's parameters by their gradients."""
+"""Optimisers: ``optimizer.update(model, grads)`` changes a model's parameters by their gradients.
+
+``LBFGS`` is another kind: its ``minimize(loss, model)`` evaluates the loss of all the data where it likes.
+"""
 
 from nnx.optim import schedules
 from nnx.optim.adam import Adam, AdamW
 from nnx.optim.clip import clip_by_norm
+from nnx.optim.lbfgs import LBFGS, Minimum
 from nnx.optim.optimizer import Optimizer
 from nnx.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "clip_by_norm", "schedules"]
+__all__ = ["LBFGS", "SGD", "Adam", "AdamW", "Minimum", "Optimizer", "clip_by_norm", "schedules"]

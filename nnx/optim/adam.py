@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from nnx._arguments import fraction, non_negative, positive
 from nnx._errors import ArgumentError
 from nnx._typing import Array, Namespace
 from nnx.ops._op import replaceable
-from nnx.optim._arguments import fraction, non_negative, positive
 from nnx.optim.flat import FlatParameters
 from nnx.optim.optimizer import Optimizer
 from nnx.optim.schedules import Schedule

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nnx._arguments import positive
 from nnx._typing import Array, Namespace
 from nnx.backend import namespace_of
 from nnx.ops._op import replaceable
-from nnx.optim._arguments import positive
 
 EPSILON = 1e-6
 """Added to the norm, so that gradients of zero stay zero."""

@@ -69,12 +69,17 @@ class FlatParameters:
 
     def adopt(self, parameters: Mapping[str, Array], which: Sequence[int]) -> dict[str, Array]:
         """Take over the arrays of :meth:`foreign`; answer what the model is to be bound to."""
-        arrays = [parameters[name] for name in self.names]
-        flat = concatenate(self.xp, arrays)  # new memory: they may be views of the buffer that changed places
         if not self._views:
-            self.flat, self.arrays = flat, arrays
+            arrays = [parameters[name] for name in self.names]
+            self.flat, self.arrays = concatenate(self.xp, arrays), arrays
             return {}
-        self.flat[...] = flat
+        # Copied before the first is written: they may be views of the buffer that changed places.
+        new = concatenate(self.xp, [parameters[self.names[i]] for i in which])
+        start = 0
+        for i in which:
+            first, last = self._spans[i]
+            self.flat[first:last] = new[start : start + last - first]
+            start += last - first
         return {self.names[i]: self.arrays[i] for i in which}
 
     def replace(self, flat: Array, state: Sequence[Array]) -> dict[str, Array]:

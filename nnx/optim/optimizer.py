@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnx._arguments import positive
 from nnx._errors import DTypeError, StateError
 from nnx._typing import Array, Model
 from nnx.backend import asarray, device_of, library_of, namespace_of, native_device
-from nnx.optim._arguments import positive
 from nnx.optim.clip import clip_scale, global_norm
 from nnx.optim.flat import FlatParameters, gather
 from nnx.optim.schedules import Schedule, as_schedule

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from nnx._arguments import count, non_negative, positive
 from nnx._errors import ArgumentError
 from nnx._typing import Array, Namespace
 from nnx.backend import HOST, load_backend, load_namespace, namespace_of
-from nnx.optim._arguments import count, non_negative, positive
 
 Schedule: TypeAlias = Callable[[Array], Array]
 """``schedule(step) -> rate``."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nnx._arguments import fraction, non_negative
 from nnx._errors import ArgumentError
 from nnx._typing import Array, Namespace
 from nnx.ops._op import replaceable
-from nnx.optim._arguments import fraction, non_negative
 from nnx.optim.flat import FlatParameters
 from nnx.optim.optimizer import Optimizer
 from nnx.optim.schedules import Schedule

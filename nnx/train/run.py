@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnx._typing import Array
@@ -22,7 +22,7 @@ class Run:
     """Trains epoch by epoch, and leaves model, optimiser and history in agreement however it ends.
 
     Args:
-        model, loss, optimizer, metrics: those of the trainer.
+        model, loss, optimizer, metrics, regularizer, constraints: those of the trainer.
         guard: counts the steps, and watches over what they compute.
         validation: what to evaluate after each epoch, and how.
         history: gets the figures of each epoch.
@@ -37,6 +37,8 @@ class Run:
         loss: Callable[[Any, Array], Array],
         optimizer: Optimizer,
         metrics: Mapping[str, Metric],
+        regularizer: Callable[[Any], Array] | None,
+        constraints: Sequence[Callable[[Any], None]],
         guard: Guard,
         validation: Callable[[], Mapping[str, float]] | None,
         history: History,
@@ -46,6 +48,8 @@ class Run:
         self._model = model
         self._optimizer = optimizer
         self._metrics = metrics
+        self._penalised = regularizer is not None
+        self._constraints = constraints
         self._guard = guard
         self._validation = validation
         self._history = history
@@ -59,10 +63,11 @@ class Run:
         self._seconds: float | None = None
         self._recorded = True  # whether this epoch is in the history
 
-        def scored(model: Any, x: Array, y: Array) -> tuple[Array, tuple[Any, float | None]]:
+        def scored(model: Any, x: Array, y: Array) -> tuple[Array, tuple[Any, Array, float | None]]:
             prediction = model(x)
             value = loss(prediction, y)
-            return value, (prediction, guard.read(value, x))
+            total = value if regularizer is None else value + regularizer(model)
+            return total, (prediction, value, guard.read(total, x))
 
         self._value_and_grad = value_and_grad(scored, has_aux=True)
 
@@ -97,11 +102,13 @@ class Run:
             if batch is None:
                 return
             x, y = batch
-            (loss, (prediction, value)), gradients = self._value_and_grad(model, x, y)
+            (total, (prediction, loss, read)), gradients = self._value_and_grad(model, x, y)
             self._optimizer.update(model, gradients)
+            for constrain in self._constraints:
+                constrain(model)
             self._step += 1
-            guard.done(loss, value)
-            self._scores.add(loss if value is None else value, prediction, y)
+            guard.done(total, read)
+            self._scores.add(loss if read is None or self._penalised else read, prediction, y)
             if clock() >= display.due:
                 display.refresh(self._step, self._live())
 

@@ -28,7 +28,8 @@ PREDICTION_BATCH = 256
 class Trainer:
     """Trains a model, and evaluates it.
 
-    One step is ``value_and_grad`` of ``loss(model(x), y)`` and an update of the optimiser. Batches are
+    One step is ``value_and_grad`` of ``loss(model(x), y)``, with the penalty of the regulariser if there is
+    one, an update of the optimiser, and what the constraints do to its result. Batches are
     moved to the model's device; dtypes are left as they are. A fit goes on where the last one ended. While it
     runs it keeps a copy of the model and of the optimiser's state, to go back to if the loss becomes NaN.
 
@@ -39,6 +40,11 @@ class Trainer:
         optimizer: one of :mod:`nnx.optim`, of this model alone.
         metrics: functions ``(prediction, target) -> scalar``, means over the examples, e.g.
             :func:`nnx.metrics.accuracy`. They are named by their ``__name__``.
+        regularizer: ``(model) -> scalar``, e.g. one of :mod:`nnx.regularizers`: a penalty that is added to
+            the loss that is minimised. The losses that are reported, in training as in evaluation, are
+            those without it, so that they can be compared.
+        constraints: functions ``(model) -> None``, e.g. of :mod:`nnx.constraints`, that are called after
+            each update, in their order.
 
     Attributes:
         history: the :class:`History` of all fits.
@@ -66,6 +72,8 @@ class Trainer:
         loss: Callable[[Any, Array], Array],
         optimizer: Optimizer,
         metrics: Iterable[Metric] = (),
+        regularizer: Callable[[Any], Array] | None = None,
+        constraints: Iterable[Callable[[Any], None]] = (),
     ) -> None:
         if not isinstance(model, Module):
             raise ArgumentError(
@@ -77,10 +85,24 @@ class Trainer:
             )
         if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
             raise ArgumentError(f"an optimiser is an object such as nnx.optim.Adam(1e-3), got {optimizer!r}")
+        if regularizer is not None and (not callable(regularizer) or isinstance(regularizer, type)):
+            raise ArgumentError(
+                f"a regulariser is a function (model) -> scalar, such as nnx.regularizers.l2(1e-4), got {regularizer!r}"
+            )
+        if callable(constraints) or not isinstance(constraints, Iterable):
+            raise ArgumentError(f"constraints is a list of functions (model) -> None, got {constraints!r}")
+        self.constraints = tuple(constraints)
+        for constraint in self.constraints:
+            if not callable(constraint) or isinstance(constraint, type):
+                raise ArgumentError(
+                    "a constraint is a function (model) -> None, such as nnx.constraints.max_norm(3.0), got "
+                    f"{constraint!r}"
+                )
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
         self.metrics = by_name(metrics)
+        self.regularizer = regularizer
         self.history = History()
         self.steps = 0
 
@@ -133,6 +155,8 @@ class Trainer:
                 loss=self.loss,
                 optimizer=self.optimizer,
                 metrics=self.metrics,
+                regularizer=self.regularizer,
+                constraints=self.constraints,
                 guard=guard,
                 validation=None if held_out is None else lambda: self._evaluate(held_out),
                 history=self.history,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
 import http.server
 import importlib
 import os
@@ -224,7 +225,7 @@ def mirror(mnist, tmp_path, monkeypatch):
     sums = {}
     for name, array in zip(mnist.FULL_SHA256, arrays, strict=True):
         (folder / name).write_bytes(idx(array))
-        sums[name] = mnist.hashlib.sha256(idx(array)).hexdigest()
+        sums[name] = hashlib.sha256(idx(array)).hexdigest()
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import pkgutil
@@ -17,6 +18,7 @@ import pytest
 import nnx
 from nnx.backend import entry_points, load_backend
 from nnx.ops._op import Op
+from nnx.ops.conv import conv_windows
 from nnx.optim.adam import adam_update
 from nnx.optim.clip import squared_norm
 from nnx.optim.flat import gather_gradients
@@ -89,6 +91,50 @@ def linear_bias(draw):
     yield from (((draw(*leading, 3),), {}) for leading in LEADING)
 
 
+ROWS = [(2, 3), (5, 2, 3), (70, 1), (3, 300), (1203, 9), (9001, 8)]  # the last two are taken in several parts
+
+
+def normed(draw, shape, parameters=2):
+    """x, and parameters of its last axis, with and without."""
+    for given in itertools.product([False, True], repeat=parameters):
+        yield draw(*shape), *(draw(shape[-1]) if one else None for one in given)
+
+
+def batch_norm_forward(draw):
+    for shape, eps in itertools.product(ROWS, [1e-5, 0.1]):
+        yield from ((arrays, {"eps": eps}) for arrays in normed(draw, shape))
+
+
+def layer_norm_forward(draw):
+    for shape in [*ROWS, (0, 3)]:
+        yield from ((arrays, {}) for arrays in normed(draw, shape))
+    yield (draw(3, 4, 5), draw(4, 5), draw(4, 5)), {"axes": 2}
+    yield (draw(4, 5), draw(4, 5), None), {"axes": 2}
+
+
+def saved(draw, shape, batch):
+    """What the forwards leave: the normalised rows, and 1 / σ."""
+    rows = int(np.prod(shape[:-1]))
+    return [draw(rows, shape[-1]), np.abs(draw(1, shape[-1]) if batch else draw(rows, 1))]
+
+
+def norm_x(draw, batch):
+    for shape in ROWS:
+        for g, weight in normed(draw, shape, 1):
+            yield (g, saved(draw, shape, batch), g.dtype, weight), {}
+
+
+def norm_parameter(draw, batch):
+    for shape in ROWS:
+        g = draw(*shape)
+        yield (g, saved(draw, shape, batch), *([] if batch else [shape[-1:]]), g.dtype), {}
+
+
+def gather_x(draw):
+    for leading, n, k in itertools.product(LEADING, [1, 5, 40], [0, 1, 7]):  # 7 of 5: some more than once
+        yield (draw(*leading, k), (*leading, n), draw.labels((*leading, k), n)), {}
+
+
 def relu_forward(draw):
     yield from (((draw(*leading),), {}) for leading in LEADING)
     yield (np.asarray([-np.inf, -0.0, 0.0, np.inf, np.nan], draw.dtype),), {}
@@ -102,6 +148,74 @@ def softmax_cross_entropy_forward(draw):
     for leading, classes, mean in itertools.product(LEADING, [1, 3, 80], [False, True]):
         if not (mean and 0 in leading):
             yield (30 * draw(*leading, classes), draw.labels(leading, classes)), {"mean": mean}
+
+
+WINDOWS = [  # (height, width), kernel, options
+    ((5, 4), (3, 3), {}),
+    ((5, 9), (3, 3), {"padding": 1}),
+    ((9, 40), (3, 2), {"padding": "same", "stride": (2, 3)}),
+    ((6, 7), (2, 3), {"stride": 3, "padding": ((0, 3), (2, 1))}),
+    ((9, 8), (2, 3), {"stride": (3, 1), "dilation": (2, 3), "padding": (4, 0)}),
+    ((6, 6), (1, 1), {"stride": 2}),
+    ((8, 8), (2, 4), {"stride": 4, "dilation": 2}),
+]
+
+
+def convolutions(draw, *, by=None):
+    """Arguments of the forward, and of its adjoints: G, the other array, the shape of what the gradient is by."""
+    for (size, kernel, options), (batch, inputs, outputs) in itertools.product(
+        WINDOWS, [(3, 2, 4), (1, 1, 3), (0, 2, 2)]
+    ):
+        x, weight = draw(batch, *size, inputs), draw(*kernel, inputs, outputs)
+        if by is None:
+            yield (x, weight, None if batch == 1 else draw(outputs)), options
+            continue
+        w = conv_windows(x.shape, weight.shape, *(options.get(n, d) for n, d in CONVOLUTION))
+        g = draw(batch, *w.out, outputs)
+        arrays = (g, weight, x.shape) if by == "x" else (g, x, weight.shape)
+        yield (*arrays, *(options.get(n, d) for n, d in CONVOLUTION)), {}
+    if by is None:  # more than a tile, in images and in rows
+        yield (draw(40, 18, 18, 8), draw(3, 3, 8, 2), None), {}
+        yield (draw(2, 70, 70, 9), draw(3, 3, 9, 2), None), {"padding": 1}
+
+
+CONVOLUTION = (("stride", 1), ("padding", 0), ("dilation", 1))
+
+
+def conv2d_bias(draw):
+    yield from (((draw(*leading, 3),), {}) for leading in [(0, 2, 2), (2, 3, 4)])
+
+
+POOLS = [
+    ((6, 6), 2, None, 0),
+    ((7, 9), 2, None, 0),
+    ((7, 9), (2, 3), (1, 2), (1, 2)),
+    ((5, 5), 3, 4, ((0, 1), (2, 0))),
+    ((5, 8), 3, 2, "same"),
+    ((4, 4), 1, 2, 0),
+]
+
+
+def max_pool2d_forward(draw):
+    for (size, kernel, stride, padding), batch in itertools.product(POOLS, [0, 2]):
+        yield (draw(batch, *size, 3),), {"kernel_size": kernel, "stride": stride, "padding": padding}
+
+
+def max_pool2d_x(draw):
+    for (size, kernel, stride, padding), ties in itertools.product(POOLS, [False, True]):
+        x = draw(2, *size, 3)
+        x = np.round(x) if ties else x
+        y = nnx.to_numpy(nnx.ops.max_pool2d(x, kernel_size=kernel, stride=stride, padding=padding))
+        yield (draw(*y.shape), x, y, kernel, stride, padding), {}
+
+
+def embedding_weight(draw):
+    for shape, features in itertools.product([(), (0,), (7,), (2, 3)], [1, 4]):
+        yield (draw(*shape, features), (5, features), draw.labels(shape, 5)), {}
+
+
+def sum_squares_forward(draw):
+    yield from (((draw(*leading),), {}) for leading in LEADING)
 
 
 def squared_norm_cases(draw):
@@ -129,17 +243,34 @@ def adam(draw):
 
 CASES = {
     "adam_update": adam,
+    "batch_norm_bias": functools.partial(norm_parameter, batch=True),
+    "batch_norm_forward": batch_norm_forward,
+    "batch_norm_weight": functools.partial(norm_parameter, batch=True),
+    "batch_norm_x": functools.partial(norm_x, batch=True),
+    "conv2d_bias": conv2d_bias,
+    "conv2d_forward": convolutions,
+    "conv2d_weight": functools.partial(convolutions, by="weight"),
+    "conv2d_x": functools.partial(convolutions, by="x"),
     "dropout_forward": dropout_forward,
+    "embedding_weight": embedding_weight,
     "gather_gradients": gather_gradients_cases,
+    "gather_x": gather_x,
+    "layer_norm_bias": functools.partial(norm_parameter, batch=False),
+    "layer_norm_forward": layer_norm_forward,
+    "layer_norm_weight": functools.partial(norm_parameter, batch=False),
+    "layer_norm_x": functools.partial(norm_x, batch=False),
     "linear_bias": linear_bias,
     "linear_forward": linear_forward,
     "linear_weight": linear_weight,
     "linear_x": linear_x,
+    "max_pool2d_forward": max_pool2d_forward,
+    "max_pool2d_x": max_pool2d_x,
     "relu_forward": relu_forward,
     "relu_x": relu_x,
     "sgd_update": sgd,
     "softmax_cross_entropy_forward": softmax_cross_entropy_forward,
     "squared_norm": squared_norm_cases,
+    "sum_squares_forward": sum_squares_forward,
 }
 IN_PLACE = {"adam_update", "sgd_update"}  # of parameters and state: backends with views may write there
 LAYOUTS = ["contiguous", "fortran", "strided", "reversed"]

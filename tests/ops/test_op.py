@@ -40,6 +40,19 @@ def ratio_x2(xp, g, saved):
 ratio = op(ratio_forward, saves=True, x1=ratio_x1, x2=ratio_x2)
 
 
+def scaled_forward(xp, x):
+    size = xp.sum(x * x)
+    return (x / size, size), (size,)
+
+
+def scaled_x(xp, g, saved, x):
+    (size,) = saved
+    return g / size - 2 * x * (xp.sum(g * x) / (size * size))
+
+
+scaled = op(scaled_forward, saves=True, x=scaled_x)
+
+
 @pytest.fixture
 def kernels(device, make, monkeypatch):
     """The table of kernels of the device's library, to be written to."""
@@ -66,6 +79,32 @@ def test_only_one_argument_may_be_tracked(make):
 
 def test_a_forward_that_saves_answers_its_value_alone(make):
     assert nnx.to_numpy(ratio(make(6.0), make(2.0))) == 3
+
+
+def test_results_beside_the_value_are_constants(make, device):
+    x = np.asarray([0.3, -2.0, 1.0])
+    nnx.testing.check_gradients(lambda x: scaled(x)[0], x, order=3, device=device)
+    y, size = scaled(make(x, "float64"))
+    np.testing.assert_allclose(nnx.to_numpy(size), 5.09)
+    np.testing.assert_allclose(nnx.to_numpy(y), x / 5.09)
+
+    def f(x):
+        y, size = scaled(x)
+        return nnx.namespace_of(y).sum(y) * size, size
+
+    (value, found), gradient = nnx.value_and_grad(f, has_aux=True)(make(x, "float64"))
+    np.testing.assert_allclose(nnx.to_numpy(value), x.sum())
+    assert nnx.namespace_of(found) is device.namespace
+    np.testing.assert_allclose(nnx.to_numpy(found), 5.09)
+    np.testing.assert_allclose(nnx.to_numpy(gradient), 1 - 2 * x * x.sum() / 5.09)  # that of y times a constant
+
+
+def test_results_beside_the_value_are_constants_of_every_differentiation(make):
+    def inner(x):
+        return nnx.namespace_of(y := scaled(x)[1] * x).sum(y)
+
+    hessian = nnx.grad(lambda x: nnx.namespace_of(g := nnx.grad(inner)(x)).sum(g))(make([0.3, -2.0], "float64"))
+    np.testing.assert_array_equal(nnx.to_numpy(hessian), [0, 0])
 
 
 def test_a_kernel_replaces_the_forward(kernels, make):

@@ -1,4 +1,4 @@
-"""Checks of the numbers that optimisers and schedules are made with."""
+"""Checks of the numbers that parts are made with."""
 
 from __future__ import annotations
 
