@@ -6,16 +6,17 @@ Every file is checked before use. What is wrong with one is a :class:`DataError`
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
-import logging
 import math
-import os
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from data.files import DataError, check, locate, read
+
+__all__ = ["DataError", "Mnist", "load_full", "load_small", "read_idx"]
 
 SMALL = Path(__file__).with_name("mnist_small.npz")
 SMALL_SHA256 = "a59e9dd91730b935bb25e9dc2f0b2271428f1fa4879ef4a1b347a2d0874a4512"
@@ -37,10 +38,6 @@ IDX_UBYTE = 0x08
 """The type code of unsigned bytes, the third byte of an IDX file."""
 
 
-class DataError(Exception):
-    """A data file is missing or is not what it should be."""
-
-
 class Mnist(NamedTuple):
     """Images ``(n, 28, 28)``, 0 for paper to 255 for ink, and their digits ``(n,)``; all uint8."""
 
@@ -53,8 +50,8 @@ class Mnist(NamedTuple):
 def load_small(path: Path = SMALL) -> Mnist:
     """Read the shipped subset: 10,000 training and 2,000 test images, as many of each digit."""
     remedy = "restore it with `git checkout -- examples/data`"
-    content = _read(path, remedy)
-    _check(path, content, SMALL_SHA256, remedy)
+    content = read(path, remedy)
+    check(path, content, SMALL_SHA256, remedy)
     try:
         with np.load(io.BytesIO(content)) as arrays:
             return Mnist(*(arrays[field] for field in Mnist._fields))
@@ -68,8 +65,7 @@ def load_full() -> Mnist:
     They come from the folder that ``NNX_DATA_DIR`` names, from its subfolder ``mnist``, or, where
     the variable is not set, from a cache folder which the first call fills from the network.
     """
-    folder = os.environ.get("NNX_DATA_DIR")
-    paths = [_find(Path(folder), name) if folder else _fetch(name) for name in FULL_SHA256]
+    paths = [locate(name, "mnist", sha256, [url + name for url in MIRRORS]) for name, sha256 in FULL_SHA256.items()]
     return Mnist(*(read_idx(path, sha256) for path, sha256 in zip(paths, FULL_SHA256.values(), strict=True)))
 
 
@@ -80,7 +76,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray[Any, Any]:
     big-endian 32-bit integer, then the elements in C order.
     """
     remedy = "delete it and fetch it again"
-    packed = _read(path, remedy)
+    packed = read(path, remedy)
     try:
         content = gzip.decompress(packed)
     except (OSError, EOFError, zlib.error) as error:
@@ -96,49 +92,5 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray[Any, Any]:
             f"{len(content) - start:,}: {remedy}"
         )
     if sha256 is not None:
-        _check(path, packed, sha256, remedy)
+        check(path, packed, sha256, remedy)
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def _find(folder: Path, name: str) -> Path:
-    candidates = [folder / "mnist" / name, folder / name]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise DataError(
-        f"NNX_DATA_DIR is {str(folder)!r}, but neither {candidates[0]} nor {candidates[1]} exists: "
-        "put the file there, or unset NNX_DATA_DIR to download it"
-    )
-
-
-def _fetch(name: str) -> Path:
-    """The cached copy of a file, downloaded from the first mirror that answers with the right one."""
-    try:
-        import pooch
-    except ImportError as error:
-        raise DataError(
-            "downloading MNIST needs pooch: `pip install 'nnx-array[examples]'`, or set NNX_DATA_DIR to a "
-            "folder that holds the four files"
-        ) from error
-    folder = Path(pooch.os_cache("nnx")) / "mnist"
-    pooch.get_logger().setLevel(logging.WARNING)
-    failures = []
-    for mirror in MIRRORS:
-        try:
-            return Path(pooch.retrieve(mirror + name, f"sha256:{FULL_SHA256[name]}", name, folder, progressbar=True))
-        except (OSError, ValueError) as error:  # the network and the disk raise OSError, a checksum ValueError
-            failures.append(f"{mirror}: {error}")
-    raise DataError(f"cannot download {name} to {folder}, set NNX_DATA_DIR if you have it; " + "; ".join(failures))
-
-
-def _read(path: Path, remedy: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path} ({error.strerror}): {remedy}") from error
-
-
-def _check(path: Path, content: bytes, sha256: str, remedy: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise DataError(f"{path} is not the published file (SHA-256 {found}, expected {sha256}): {remedy}")
