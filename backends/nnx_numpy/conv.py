@@ -142,12 +142,14 @@ def _phase(before: int, kernel: int, s: int, d: int, out: int, size: int, h: int
 def _multiply(x: Array, axes: Axes, weight: Array, bias: Array | None, out: Array) -> None:
     """Write the convolution of ``x`` into ``out``, which may have gaps."""
     matrix = weight.reshape(prod(weight.shape[:3]), weight.shape[3])
+    line = None if bias is None else np.tile(bias, axes[1].out)  # additions to short rows cost a call each
     for part, tile in _tiles(x, axes):
         into = out[part]
         direct = into.flags.c_contiguous
         y = np.dot(tile, matrix, out=into.reshape(len(tile), matrix.shape[1]) if direct else None)
-        if bias is not None:
-            y += bias
+        if line is not None:
+            lines = y.reshape(prod(into.shape[:2]), len(line))
+            np.add(lines, line, out=lines)
         if not direct:
             into[...] = y.reshape(into.shape)
 

@@ -33,7 +33,7 @@ newaxis pi result_type"""
 
 STANDARD = Table(
     rules=elementwise.RULES | indexing.RULES | linalg.RULES | manipulation.RULES | statistical.RULES,
-    compositions=elementwise.COMPOSITIONS | manipulation.COMPOSITIONS,
+    compositions=elementwise.COMPOSITIONS | manipulation.COMPOSITIONS | statistical.COMPOSITIONS,
     constant=elementwise.CONSTANT | indexing.CONSTANT | statistical.CONSTANT,
     creation=creation.CREATION,
     plain=frozenset((_DTYPES + " " + _PLAIN).split()),

@@ -20,11 +20,11 @@ from __future__ import annotations
 import cmath
 import math
 
-from nnx._typing import Array, Namespace
+from nnx._typing import Array, DType, Namespace
 from nnx.tape.namespace import Composition
 from nnx.tape.primitive import Primitive, constants, untracked
 from nnx.tape.rule import Rule
-from nnx.vjps._rule import Summed, binary, conj, is_complex, or_inf, raw, rule, unary
+from nnx.vjps._rule import Summed, binary, cast, conj, is_complex, or_inf, raw, rule, unary
 
 
 def _sign(xp: Namespace, x: Array, /) -> Array:
@@ -49,6 +49,18 @@ def _clip(xp: Namespace, g: Array, x: Array, min: Array = None, max: Array = Non
     return xp.where(above if max is None else xp.logical_and(above, x <= max), g, xp.zeros_like(g))
 
 
+def _clip_min(xp: Namespace, g: Array, x: Array, min: Array, min_dtype: DType, max: Array = None) -> Array:
+    below = x < min
+    return cast(
+        xp, xp.where(below if max is None else xp.logical_and(below, min <= max), g, xp.zeros_like(g)), min_dtype
+    )
+
+
+def _clip_max(xp: Namespace, g: Array, x: Array, max: Array, max_dtype: DType, min: Array = None) -> Array:
+    above = x > max if min is None else xp.logical_or(x > max, min > max)
+    return cast(xp, xp.where(above, g, xp.zeros_like(g)), max_dtype)
+
+
 def _larger(xp: Namespace, g: Array, a: Array, b: Array) -> Array:
     """``g`` where a > b, and half of it where they are equal."""
     return xp.where(a > b, g, xp.where(a == b, g * 0.5, xp.zeros_like(g)))
@@ -71,6 +83,11 @@ def _pow_x2(xp: Namespace, g: Array, y: Array, x1: Array) -> Array:
 
 # x - 1 and x - -1, not 1 - x and 1 + x: these keep the sign of a zero imaginary part, which says on which side of a
 # branch cut x lies
+_CLIP = Rule(
+    ("x", "min", "max"),
+    {"x": Summed("x", _clip), "min": Summed("min", _clip_min), "max": Summed("max", _clip_max)},
+)
+
 RULES: dict[str, Rule] = {
     "abs": unary(_abs),
     "acos": unary(lambda xp, g, x: -g / xp.sqrt(-(x * x - 1))),
@@ -81,7 +98,9 @@ RULES: dict[str, Rule] = {
     "atan": unary(lambda g, x: g / (x * x + 1)),
     "atan2": binary(lambda g, x1, x2: g * x2 / (x1 * x1 + x2 * x2), lambda g, x1, x2: -g * x1 / (x1 * x1 + x2 * x2)),
     "atanh": unary(lambda g, x: g / (1 - x * x)),
-    "clip": Rule(("x", "min", "max"), {"x": Summed("x", _clip)}),
+    "clip": Rule(
+        ("x", "min", "max"), {"x": Summed("x", _clip), "min": Summed("min", _clip_min), "max": Summed("max", _clip_max)}
+    ),
     "conj": unary(lambda xp, g: conj(xp, g)),
     "copysign": binary(lambda xp, g, y, x1: g * (xp.sign(x1) * xp.sign(y)), lambda xp, g: xp.zeros_like(g)),
     "cos": unary(lambda xp, g, x: -g * xp.sin(x)),

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from math import nan
 
-import array_api_compat
-
 from nnx._typing import Array, Namespace
-from nnx.tape.primitive import untracked
+from nnx.tape.namespace import Composition
 from nnx.tape.rule import Rule
 from nnx.vjps._rule import cast, conj, count, inverse, or_inf, reduced_axes, restore, rule
 
@@ -123,27 +121,25 @@ def _without_initial(g: Array, axis: int) -> Array:
 
 def _diff(
     xp: Namespace,
-    g: Array,
-    x_shape: tuple[int, ...],
-    x_dtype: object,
+    x: Array,
+    /,
+    *,
     axis: int = -1,
     n: int = 1,
     prepend: Array | None = None,
     append: Array | None = None,
 ) -> Array:
-    g = xp.moveaxis(g, axis, -1)
-    start = 0 if prepend is None else prepend.shape[axis]
-    length = x_shape[axis]
-    for _ in range(n):
-        zero = xp.zeros((*g.shape[:-1], 1), dtype=g.dtype, device=array_api_compat.device(untracked(g)))
-        g = xp.concat([zero, g], axis=-1) - xp.concat([g, zero], axis=-1)
-    return cast(xp, xp.moveaxis(g[..., start : start + length], -1, axis), x_dtype)
+    parts = [part for part in (prepend, x, append) if part is not None]
+    x = xp.concat(parts, axis=axis) if len(parts) > 1 else x
+    before = (slice(None),) * (axis % len(x.shape))
+    for _ in range(min(n, x.shape[axis])):  # what is left of no elements is none
+        x = x[(*before, slice(1, None), ...)] - x[(*before, slice(None, -1), ...)]
+    return x
 
 
 RULES: dict[str, Rule] = {
     "cumulative_prod": rule("x", casts=True, x=_cumulative_prod),
     "cumulative_sum": rule("x", casts=True, x=_cumulative_sum),
-    "diff": rule("x", x=_diff),
     "max": rule("x", x=_extreme),
     "mean": rule("x", x=_mean),
     "min": rule("x", x=_extreme),
@@ -154,3 +150,5 @@ RULES: dict[str, Rule] = {
 }
 
 CONSTANT = frozenset("all any argmax argmin count_nonzero".split())
+
+COMPOSITIONS: dict[str, Composition] = {"diff": _diff}

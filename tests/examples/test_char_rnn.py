@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from run_example import EXAMPLES, available, figure, run
 
 import nnx
+from run_example import EXAMPLES, available, figure, run
 
 SCRIPT = "char_rnn.py"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from run_example import available, figure, run
 
 import nnx
+from run_example import available, figure, run
 
 SCRIPT = "mnist_cnn.py"
 

@@ -16,15 +16,16 @@ def clips(draw):
     x = draw(numbers(shape))
     low, high = (draw(st.sampled_from([None, "number", "array"])) for _ in range(2))
     assume(low is not None or high is not None)
-    bounds = {"number": (-0.7, 0.8), "array": (draw(numbers(shape, -1, 0)), draw(numbers(shape, 0, 1)))}
+    smaller = draw(st.sampled_from([shape, shape[1:], tuple(1 for _ in shape)]))
+    bounds = {"number": (-0.7, 0.8), "array": (draw(numbers(smaller, -1, 0)), draw(numbers(smaller, 0, 1)))}
     low, high = low and bounds[low][0], high and bounds[high][1]
-    constants = tuple(bound for bound in (low, high) if isinstance(bound, np.ndarray))
+    arrays = tuple(bound for bound in (low, high) if isinstance(bound, np.ndarray))
 
     def call(f, x, *arrays):
         arrays = iter(arrays)
         return f(x, *(next(arrays) if isinstance(bound, np.ndarray) else bound for bound in (low, high)))
 
-    return Case((x,), call, constants)
+    return Case((x, *arrays), call) if draw(st.booleans()) else Case((x,), call, arrays)
 
 
 @st.composite

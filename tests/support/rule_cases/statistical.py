@@ -20,9 +20,7 @@ def differences(draw):
     axis = draw(axes_of(x.shape))
     options = draw(st.fixed_dictionaries({}, optional={"n": st.integers(1, 3)})) | {"axis": axis}
     ends = {name: draw(numbers(x.shape)) for name in ("prepend", "append") if draw(st.booleans())}
-    return Case(
-        (x,), lambda f, x, *arrays: f(x, **options, **dict(zip(ends, arrays, strict=True))), tuple(ends.values())
-    )
+    return Case((x, *ends.values()), lambda f, x, *arrays: f(x, **options, **dict(zip(ends, arrays, strict=True))))
 
 
 CASES = {
