@@ -9,4 +9,13 @@ trap 'rm -rf "$room"' EXIT
 for device in cpu auto; do
   python examples/mnist.py --quick --device "$device" --save "$room/mnist-$device.safetensors" \
     --plot "$room/mnist-$device.png"
+  python examples/mnist_cnn.py --quick --device "$device" --save "$room/mnist_cnn-$device.safetensors" \
+    --plot "$room/mnist_cnn-$device.png"
+  python examples/char_rnn.py --quick --device "$device" --plot "$room/char_rnn-$device.png"
+  for name in spiral decision_regions initialisation preprocessing wheat_seeds bfgs mnist_nielsen; do
+    python "examples/$name.py" --quick --device "$device" --plot "$room/$name-$device.png"
+  done
+  for name in bias_column matrix_forward backprop_equations keras_style; do
+    python "examples/$name.py" --quick --device "$device"
+  done
 done

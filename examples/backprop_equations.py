@@ -63,7 +63,9 @@ def by_example(x: Any, y: Any, weights: list[Any], biases: list[Any]) -> tuple[l
     """∂C/∂b^l and ∂C/∂w^l as the means of those of the examples, one after another."""
     n = x.shape[0]
     found = [backprop(x[i : i + 1, :], y[i : i + 1, :], weights, biases)[1:] for i in range(n)]
-    biases, weights = ([sum(layer) / n for layer in zip(*gradients, strict=True)] for gradients in zip(*found, strict=True))
+    biases, weights = (
+        [sum(layer) / n for layer in zip(*gradients, strict=True)] for gradients in zip(*found, strict=True)
+    )
     return biases, weights
 
 
@@ -84,35 +86,39 @@ def differences(f: Callable[[Any], Any], x: Any, device: nnx.Device, step: float
     return gradient
 
 
+def summed(z: Any, y: Any, weights: list[Any], biases: list[Any]) -> Any:
+    """The cost added up over the examples, as a function of the z of a layer and of the layers above it."""
+    return cost(nnx.sigmoid(z), y, weights, biases) * z.shape[0]
+
+
 def check(device: nnx.Device, seed: int) -> None:
     """Each equation, in each layer, against the two other ways to its gradient."""
-    x, y, weights, biases = draw(CHECKED, 4, "float64", device, seed)
+    x, y, weights, biases = draw(CHECKED, 5, "float64", device, seed)
     a = forward(x, weights, biases)
     deltas, by_biases, by_weights = backprop(x, y, weights, biases)
+    grad_weights, grad_biases = nnx.grad(cost, argnums=(2, 3))(x, y, weights, biases)
     print(f"{'largest difference from':24}{'nnx.grad':>12}{'differences':>14}")
+
+    def compare(name: str, by_hand: Any, gradient: Any, f: Callable[[Any], Any], at: Any) -> None:
+        others = nnx.to_numpy(gradient), differences(f, at, device)
+        apart = [float(np.max(np.abs(nnx.to_numpy(by_hand) - other))) for other in others]
+        print(f"{name:24}{apart[0]:12.1e}{apart[1]:14.1e}")
+        assert apart[0] < 1e-15, "backprop is these equations"
+        assert apart[1] < 1e-9, "and they are the derivatives"
+
     for k in reversed(range(len(weights))):
+        z, above = a[k] @ weights[k] + biases[k], (y, weights[k + 1 :], biases[k + 1 :])
 
-        def of_sums(z: Any, k: int = k) -> Any:
-            """The cost, added up over the examples, as a function of z."""
-            return cost(nnx.sigmoid(z), y, weights[k + 1 :], biases[k + 1 :]) * x.shape[0]
-
-        def of_bias(b: Any, k: int = k) -> Any:
+        def with_bias(b: Any, k: int = k) -> Any:
             return cost(x, y, weights, [*biases[:k], b, *biases[k + 1 :]])
 
-        def of_weight(w: Any, k: int = k) -> Any:
+        def with_weight(w: Any, k: int = k) -> Any:
             return cost(x, y, [*weights[:k], w, *weights[k + 1 :]], biases)
 
-        last = k + 1 == len(weights)
-        for name, by_hand, f, at in (
-            (f"BP{1 if last else 2}  δ^{k + 1}", deltas[k], of_sums, a[k] @ weights[k] + biases[k]),
-            (f"BP3  ∂C/∂b^{k + 1}", by_biases[k], of_bias, biases[k]),
-            (f"BP4  ∂C/∂w^{k + 1}", by_weights[k], of_weight, weights[k]),
-        ):
-            others = nnx.to_numpy(nnx.grad(f)(at)), differences(f, at, device)
-            apart = [float(np.max(np.abs(nnx.to_numpy(by_hand) - other))) for other in others]
-            print(f"{name:24}{apart[0]:12.1e}{apart[1]:14.1e}")
-            assert apart[0] < 1e-15, "backprop is these equations"
-            assert apart[1] < 1e-9, "and they are the derivatives"
+        name = f"BP{1 if k + 1 == len(weights) else 2}  δ^{k + 1}"
+        compare(name, deltas[k], nnx.grad(summed)(z, *above), lambda z, above=above: summed(z, *above), z)
+        compare(f"BP3  ∂C/∂b^{k + 1}", by_biases[k], grad_biases[k], with_bias, biases[k])
+        compare(f"BP4  ∂C/∂w^{k + 1}", by_weights[k], grad_weights[k], with_weight, weights[k])
 
 
 def measure(n: int, device: nnx.Device, options: argparse.Namespace) -> None:

@@ -48,7 +48,9 @@ def numerical_gradient(cost: Callable[[Any], Any], model: nnx.Sequential, step: 
         for index in np.ndindex(*host.shape):
             shift = np.zeros_like(host)
             shift[index] = step
-            above, below = (float(nnx.to_numpy(cost(model.load({name: host + h}, partial=True)))) for h in (shift, -shift))
+            above, below = (
+                float(nnx.to_numpy(cost(model.load({name: host + h}, partial=True)))) for h in (shift, -shift)
+            )
             found.append((above - below) / (2 * step))
         model.load({name: host}, partial=True)
     return np.asarray(found)
@@ -106,7 +108,7 @@ def main(device: nnx.Device, options: argparse.Namespace) -> None:
             def score(hours: Any, model: Any = model) -> Any:
                 return 100 * nnx.to_numpy(model(nnx.asarray(hours / MOST, device=device)))[:, 0]
 
-            panels[f"L2 {strength:g}"] = score, found.losses
+            panels[f"L2 {strength:g}" if strength else "no penalty"] = score, found.losses
         score_surfaces(options.plot, panels, HOURS, SCORES, "Score by hours of sleep and study, learned by L-BFGS")
         print(f"picture in {options.plot}")
 

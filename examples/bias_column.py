@@ -7,10 +7,12 @@ biases are multiplied by. Each activation is the logistic function; the last one
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from math import exp
 from typing import Any
 
 import numpy as np
+from options import parser, run
 
 import nnx
 
@@ -39,7 +41,7 @@ def by_matrices(x: Any, weights: list[Any]) -> Any:
 def by_layers(x: Any, weights: list[Any], device: nnx.Device) -> Any:
     """The same as a model: ``Linear`` keeps the bias row as a parameter of its own."""
     layers: list[Any] = []
-    for inputs, outputs in zip(SIZES, SIZES[1:], strict=False):
+    for inputs, outputs in pairwise(SIZES):
         layers += [nnx.Linear(inputs, outputs, dtype="float64"), nnx.sigmoid]
     model = nnx.Sequential(*layers, device=device)
     model.load({f"{2 * i}.weight": matrix[:-1, :] for i, matrix in enumerate(weights)}
@@ -48,16 +50,11 @@ def by_layers(x: Any, weights: list[Any], device: nnx.Device) -> Any:
     return model(x)
 
 
-def main() -> None:
+def main(device: nnx.Device, options: argparse.Namespace) -> None:
     """Compute the outputs in three ways, and compare them."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--device", metavar="FLAG", help="cpu, cuda, auto, torch, jax, ... (default: NNX_DEVICE, or cpu)")
-    parser.add_argument("--quick", action="store_true", help="nothing to shorten: it takes no time")
-    device = nnx.device(parser.parse_args().device)
-
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(options.seed)
     examples = rng.uniform(-1, 1, (5, SIZES[0]))
-    matrices = [rng.normal(size=(inputs + 1, outputs)) for inputs, outputs in zip(SIZES, SIZES[1:], strict=False)]
+    matrices = [rng.normal(size=(inputs + 1, outputs)) for inputs, outputs in pairwise(SIZES)]
     formula = np.asarray([by_formula(x, matrices) for x in examples])
 
     x, weights = nnx.asarray(examples, device=device), [nnx.asarray(matrix, device=device) for matrix in matrices]
@@ -70,4 +67,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        parser("A forward pass with a bias column, in three ways.", quick="the same: it takes no time", plots=False),
+        main,
+    )

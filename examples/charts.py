@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from plots import CLASSES, INK, VALIDATION, WRONG
+from plots import CLASSES, INK, VALIDATION
 
 LINE = "#d0d0d0"
+IMAGES = 8  # in a row
+HIGHEST = 0.12
+"""Where bars of histograms are cut off: the share of all values."""
 
 
 def layer_histograms(path: Path, cases: Mapping[str, tuple[Any, Sequence[Any]]], title: str) -> None:
@@ -30,8 +33,8 @@ def layer_histograms(path: Path, cases: Mapping[str, tuple[Any, Sequence[Any]]],
     for row, (name, (edges, counts)) in zip(rows, cases.items(), strict=True):
         row[0].set_title(name, loc="left", fontsize=9, color=INK)
         for axes, count in zip(row, counts, strict=True):
-            axes.stairs(count / count.max(), edges, fill=True, color=VALIDATION)
-            axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05), yticks=[], xticks=[edges[0], edges[-1]])
+            axes.stairs(count / count.sum(), edges, fill=True, color=VALIDATION)
+            axes.set(xlim=(edges[0], edges[-1]), ylim=(0, HIGHEST), yticks=[], xticks=[edges[0], edges[-1]])
             axes.tick_params(labelsize=7, length=2, color=LINE)
             axes.spines[["top", "right", "left"]].set_visible(False)
             axes.spines["bottom"].set_color(LINE)
@@ -46,10 +49,10 @@ def clouds_and_images(path: Path, clouds: Mapping[str, Any], images: Mapping[str
     Args:
         path: the picture to write.
         clouds: points ``(n, 2)`` by name.
-        images: ``(n, pixels)`` by name, of square images; the first ten of each are drawn.
+        images: ``(n, pixels)`` by name, of square images; the first eight of each are drawn.
         title: one line above all.
     """
-    figure = _figure((11, 8.2), title)
+    figure = _figure((9.5, 8.2), title)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 2.3))
     farthest = max(abs(points).max() for points in clouds.values())
     for axes, (name, points) in zip(above.subplots(1, len(clouds)), clouds.items(), strict=True):
@@ -58,13 +61,14 @@ def clouds_and_images(path: Path, clouds: Mapping[str, Any], images: Mapping[str
         axes.plot(*points.T, "o", color=VALIDATION, markersize=2, alpha=0.5, markeredgewidth=0)
         axes.set(xlim=(-farthest, farthest), ylim=(-farthest, farthest), aspect="equal")
         _bare(axes, name)
-    for row, (name, vectors) in zip(below.subplots(len(images), 10), images.items(), strict=True):
+    for row, (name, vectors) in zip(below.subplots(len(images), IMAGES), images.items(), strict=True):
         side = round(vectors.shape[1] ** 0.5)
+        paper, ink = np.percentile(vectors[:IMAGES], (1, 99))
         for axes, vector in zip(row, vectors, strict=False):
-            axes.imshow(vector.reshape(side, side), cmap="gray_r", interpolation="nearest")
+            axes.imshow(vector.reshape(side, side), cmap="gray_r", vmin=paper, vmax=ink, interpolation="nearest")
             _bare(axes)
         row[0].set_ylabel(name.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=10, color=INK)
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=66)
 
 
 def guessed_points(
@@ -87,9 +91,10 @@ def guessed_points(
         axes.scatter(*points.T, c=colours[labels], s=18, edgecolors="white", linewidths=0.4)
         axes.scatter(*points[wrong].T, s=55, facecolors="none", edgecolors=colours[guesses[wrong]], linewidths=1.6)
         _bare(axes, name)
-    dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
-    ring = Line2D([], [], marker="o", linestyle="", markersize=8, color=INK, fillstyle="none", label="wrong: ring of the guess")
-    figure.legend(handles=[*dots, ring], loc="outside lower center", ncols=4, frameon=False)
+    dot = partial(Line2D, [], [], marker="o", linestyle="")
+    handles = [dot(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
+    handles.append(dot(markersize=8, color=INK, fillstyle="none", label="wrong; the ring is the guess"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=90)
 
 
@@ -105,7 +110,8 @@ def accuracy_curves(path: Path, curves: Mapping[str, Sequence[float]], title: st
     axes = figure.subplots()
     for (name, shares), colour in zip(curves.items(), CLASSES, strict=False):
         axes.plot(np.arange(1, len(shares) + 1), shares, color=colour, linewidth=2, label=name)
-    axes.set_ylim(max(0.9, min(min(shares) for shares in curves.values())) if max(map(max, curves.values())) > 0.95 else None, None)
+    floor = max(min(map(min, curves.values())), min(shares[-1] for shares in curves.values()) - 0.05)
+    axes.set_ylim(floor, None)  # first epochs are far below, and would press the rest together
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g}%")
     axes.set_xlabel("epoch", color=INK)
     axes.set_title("accuracy on images that are held out", loc="left", fontsize=11, color=INK)
@@ -133,10 +139,9 @@ def score_surfaces(
     """
     figure = _figure((4.4 * (len(panels) + 1), 4.2), title)
     curves, *planes = figure.subplots(1, len(panels) + 1)
-    across, up = np.linspace(0, 10, 101), np.linspace(0, 5, 101)
+    across, up = np.linspace(0, 11, 101), np.linspace(0, 5.5, 101)
     points = np.stack([a.reshape(-1) for a in np.meshgrid(across, up)], axis=1)
-    colours = ListedColormap([VALIDATION, WRONG]).colors
-    for axes, colour, (name, (score, costs)) in zip(planes, colours, panels.items(), strict=True):
+    for axes, colour, (name, (score, costs)) in zip(planes, CLASSES, panels.items(), strict=False):
         curves.semilogy(costs, color=colour, linewidth=2, label=name)
         levels = np.arange(0, 101, 5)
         drawn = axes.contourf(across, up, score(points).reshape(101, 101), levels=levels, cmap="viridis")
@@ -152,7 +157,7 @@ def score_surfaces(
     curves.spines[["top", "right"]].set_visible(False)
     curves.grid(axis="y", color="#e6e6e6")
     curves.legend(frameon=False)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=72)
 
 
 def _figure(size: tuple[float, float], title: str) -> Figure:

@@ -7,9 +7,11 @@ smooths what many neurons could do, which is the better way to avoid over-fittin
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import toy
+from options import parser, run
 
 import nnx
 
@@ -32,10 +34,8 @@ def train(points: Any, labels: Any, hidden: int, strength: float, device: nnx.De
     return model
 
 
-def main() -> None:
+def main(device: nnx.Device, options: argparse.Namespace) -> None:
     """Train the six networks; print what they get right, and draw their regions."""
-    options = toy.parser(__doc__, plots=True).parse_args()
-    device = nnx.device(options.device)
     points, labels = toy.moons(seed=options.seed)
     fresh, truth = toy.moons(per_class=2000, seed=options.seed + 1)
     panels = []
@@ -55,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(parser("How size and regularisation shape what a network decides.", quick="few epochs"), main)

@@ -10,17 +10,17 @@ What Keras compiles into the model is a ``Trainer`` here, so that the model stay
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
-import toy
 from data.mnist import load_small
+from options import parser, run
 
 import nnx
 
 
-def main() -> None:
+def main(device: nnx.Device, options: argparse.Namespace) -> None:
     """Train on the shipped digits."""
-    options = toy.parser(__doc__).parse_args()
-    device = nnx.device(options.device)
     nnx.seed(options.seed)
     mnist = load_small()
     x, x_test = (a.reshape(-1, 784).astype(np.float32) / 255 for a in (mnist.train_images, mnist.test_images))
@@ -29,9 +29,7 @@ def main() -> None:
         x, y = x[:1280], y[:1280]
     split = len(x) * 9 // 10
 
-    model = nnx.Sequential(
-        nnx.Linear(784, 128), nnx.relu, nnx.Dropout(0.2), nnx.Linear(128, 10), device=device
-    )
+    model = nnx.Sequential(nnx.Linear(784, 128), nnx.relu, nnx.Dropout(0.2), nnx.Linear(128, 10), device=device)
     print(nnx.summary(model, (32, 784)))
     trainer = nnx.Trainer(
         model, loss=nnx.losses.cross_entropy, optimizer=nnx.optim.Adam(1e-3), metrics=[nnx.metrics.accuracy]
@@ -48,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(parser("A network as one writes it in Keras.", quick="one epoch on 1,280 images", plots=False), main)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from options import parser, run
 
 import nnx
 
@@ -36,17 +38,11 @@ def by_matrices(x: Any, weights: list[Any], biases: list[Any]) -> Any:
     return x @ weights[-1] + biases[-1]
 
 
-def main() -> None:
+def main(device: nnx.Device, options: argparse.Namespace) -> None:
     """Compute the outputs in both forms, compare and time them."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--device", metavar="FLAG", help="cpu, cuda, auto, torch, jax, ... (default: NNX_DEVICE, or cpu)")
-    parser.add_argument("--quick", action="store_true", help="8 examples in place of 64")
-    options = parser.parse_args()
-    device = nnx.device(options.device)
-
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(options.seed)
     examples = rng.normal(size=(8 if options.quick else 64, SIZES[0]))
-    pairs = list(zip(SIZES, SIZES[1:], strict=False))
+    pairs = list(pairwise(SIZES))
     weights = [rng.normal(size=pair) * (2 / pair[0]) ** 0.5 for pair in pairs]  # He initialisation
     biases = [rng.normal(size=outputs) * 0.1 for _, outputs in pairs]
 
@@ -70,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(parser("Forward propagation neuron by neuron, and by matrices.", quick="8 examples, not 64", plots=False), main)

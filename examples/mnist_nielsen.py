@@ -60,7 +60,10 @@ def learn(device: nnx.Device, options: argparse.Namespace) -> None:
         x, y = x[:3000], y[:3000]
     count = len(x) * 5 // 6  # 50,000 of 60,000, as in the book; the others tell how it goes
     curves = {}
-    for name, make in (("chapter 1: quadratic cost, 30 hidden", first), ("chapter 3: cross-entropy, 100 hidden", second)):
+    for name, make in (
+        ("chapter 1: quadratic cost, 30 hidden", first),
+        ("chapter 3: cross-entropy, 100 hidden", second),
+    ):
         nnx.seed(options.seed)
         trainer, epochs = make(device)
         history = trainer.fit(
@@ -73,7 +76,7 @@ def learn(device: nnx.Device, options: argparse.Namespace) -> None:
         best, seconds = max(history["validation_accuracy"]), sum(history["seconds"])
         steps = f"{trainer.steps:,} steps of {1e6 * seconds / trainer.steps:.0f} µs" if trainer.steps else "no step"
         print(f"{name}: test accuracy {share:.2%}, best validation accuracy {best:.2%}; {steps}")
-        curves[f"{name}: {share:.2%}"] = history["validation_accuracy"]
+        curves[f"{name}: {share:.2%} of the test images"] = history["validation_accuracy"]
     if options.plot:
         from charts import accuracy_curves
 

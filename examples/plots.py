@@ -185,4 +185,4 @@ def decision_regions(
         axes.set_yticks([])
         axes.set_aspect("equal")
         axes.spines[:].set_color("#d0d0d0")
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=80)

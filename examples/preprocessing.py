@@ -16,8 +16,7 @@ from options import parser, run
 import nnx
 from nnx.preprocessing import PCA, ZCA, Center, Standardize, Whiten
 
-STEPS = {"original": None, "centred": Center(), "standardised": Standardize(), "decorrelated": PCA(),
-         "whitened": Whiten()}  # fmt: skip
+STEPS = {"centred": Center(), "standardised": Standardize(), "decorrelated": PCA(), "whitened": Whiten()}
 COMPONENTS = (1, 5, 10, 20, 50, 100, 200)
 
 
@@ -31,7 +30,7 @@ def plane(device: nnx.Device, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     cloud = rng.normal(size=(500, 2)) @ [[1.6, 1.2], [0.0, 0.5]] + [2.0, 1.5]
     x = nnx.asarray(cloud.astype(np.float32), device=device)
-    clouds = {name: x if step is None else step.fit_transform(x) for name, step in STEPS.items()}
+    clouds = {"original": x, **{name: step.fit_transform(x) for name, step in STEPS.items()}}
     print(f"{'a cloud in the plane':22}{'mean':>16}{'variances':>18}{'covariance':>13}")
     for name, y in clouds.items():
         (a, b), c = nnx.to_numpy(y).mean(axis=0), covariance(y)
@@ -61,9 +60,10 @@ def images(device: nnx.Device, quick: bool) -> dict[str, Any]:
         """The squared error of ``y``, as a share of the variance of ``x``."""
         return float(nnx.to_numpy(xp.sum((x - y) ** 2) / xp.sum((x - pca.mean) ** 2)))
 
-    print(f"\n{train.shape[0]:,} digits of 784 pixels; components    variance kept    lost of {test.shape[0]:,} fresh ones")
+    print(f"\n{train.shape[0]:,} digits of 784 pixels, and {test.shape[0]:,} fresh ones")
+    print(f"{'components':>14}{'variance kept':>18}{'lost of fresh digits':>24}")
     for count in COMPONENTS:
-        print(f"{count:44}{shares[count - 1]:17.1%}{lost(test, reduced(test, count)):17.1%}")
+        print(f"{count:14}{shares[count - 1]:18.1%}{lost(test, reduced(test, count)):24.1%}")
         assert abs(1 - shares[count - 1] - lost(train, reduced(train, count))) < 1e-3, "what is not kept is lost"
     most = PCA(0.95).fit(train).directions.shape[0]
     print(f"95 % of the variance are in {most} components, 1/{784 / most:.0f} of the pixels")
@@ -71,7 +71,7 @@ def images(device: nnx.Device, quick: bool) -> dict[str, Any]:
         "original": nnx.to_numpy(test),
         **{f"{count} components": nnx.to_numpy(reduced(test, count)) for count in (20, 50, 100)},
         "whitened (ZCA)": nnx.to_numpy(ZCA(epsilon=0.1).fit(train)(test)),
-        "components 1 to 10": nnx.to_numpy(pca.directions)[:10],
+        "first components": nnx.to_numpy(pca.directions),
     }
 
 

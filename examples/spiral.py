@@ -6,10 +6,12 @@ descent on softmax cross-entropy with an L2 penalty. The course gets 49 % and 98
 
 from __future__ import annotations
 
+import argparse
 from functools import partial
 from typing import Any
 
 import toy
+from options import parser, run
 
 import nnx
 
@@ -31,10 +33,8 @@ def train(name: str, model: Any, x: Any, y: Any, *, epochs: int, strength: float
     return result["accuracy"]
 
 
-def main() -> None:
+def main(device: nnx.Device, options: argparse.Namespace) -> None:
     """Train both classifiers, and draw what they make of the plane."""
-    options = toy.parser(__doc__, plots=True).parse_args()
-    device = nnx.device(options.device)
     nnx.seed(options.seed)
     x, y = toy.spiral(seed=options.seed)
     small = partial(nnx.init.normal, std=0.01)
@@ -59,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(parser("Tell the arms of a spiral apart, by a line and by a network.", quick="few epochs"), main)

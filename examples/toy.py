@@ -1,11 +1,8 @@
-"""Data in the plane for the examples, and what they have in common."""
+"""Data in the plane for the examples."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,27 +50,3 @@ def grid(points: Any, margin: float = 0.3, steps: int = 200) -> tuple[Any, Any, 
 def scores(model: Any) -> Callable[[Any], Any]:
     """What a model answers, as a function from NumPy arrays to NumPy arrays."""
     return lambda points: nnx.to_numpy(model(nnx.asarray(points, device=model.device)))
-
-
-def parser(description: str, *, plots: bool = False) -> argparse.ArgumentParser:
-    """The options that all examples have: ``--device``, ``--quick``, ``--seed``, and ``--plot`` where they draw."""
-    made = argparse.ArgumentParser(description=description.partition("\n")[0])
-    add = made.add_argument
-    add("--device", metavar="FLAG", help="cpu, cuda, cuda:1, auto, torch, jax, ... (default: NNX_DEVICE, or cpu)")
-    add("--quick", action="store_true", help="a short form, to see that everything works")
-    add("--seed", type=int, default=0, metavar="N", help="of data, weights and shuffles (default: %(default)s)")
-    if plots:
-        add("--plot", type=picture, metavar="FILE", help="draw the results: a .png, .svg or .pdf")
-    return made
-
-
-def picture(text: str) -> Path:
-    """The path of a picture that can be written."""
-    path = Path(text)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise argparse.ArgumentTypeError("pictures need matplotlib: `pip install 'nnx-array[plot]'`")
-    if path.suffix not in {".png", ".svg", ".pdf"}:
-        raise argparse.ArgumentTypeError(f"a .png, .svg or .pdf is written, not {text!r}")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder of {text} does not exist: make it first")
-    return path

@@ -86,9 +86,10 @@ def compare(device: nnx.Device, options: argparse.Namespace) -> None:
     if options.plot:
         from charts import guessed_points
 
+        del guesses["Zero Rule"]
         panels = {f"{name}: {(guess == labels).mean():.1%}": guess for name, guess in guesses.items()}
         points = nnx.preprocessing.PCA(2).fit_transform(nnx.preprocessing.Standardize().fit_transform(x))
-        guessed_points(options.plot, points, labels, panels, VARIETIES, "Wheat seeds, each told by networks without it")
+        guessed_points(options.plot, points, labels, panels, VARIETIES, "Wheat seeds, along two principal axes")
         print(f"picture in {options.plot}")
 
 

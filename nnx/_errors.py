@@ -31,7 +31,7 @@ class DTypeError(NnxError, TypeError):
 
 
 class LabelError(NnxError, ValueError):
-    """Class labels are out of range."""
+    """Class labels, or ids of an embedding, are out of range."""
 
 
 class DifferentiationError(NnxError, TypeError):
