@@ -72,9 +72,11 @@ def learn(device: nnx.Device, options: argparse.Namespace) -> None:
             epochs=2 if options.quick else epochs,
             batch_size=10,
         )
+        if history.interrupted:
+            return
         share = trainer.evaluate(prepare(mnist.test_images, mnist.test_labels))["accuracy"]
         best, seconds = max(history["validation_accuracy"]), sum(history["seconds"])
-        steps = f"{trainer.steps:,} steps of {1e6 * seconds / trainer.steps:.0f} µs" if trainer.steps else "no step"
+        steps = f"{trainer.steps:,} steps of {1e6 * seconds / trainer.steps:.0f} µs"
         print(f"{name}: test accuracy {share:.2%}, best validation accuracy {best:.2%}; {steps}")
         curves[f"{name}: {share:.2%} of the test images"] = history["validation_accuracy"]
     if options.plot:

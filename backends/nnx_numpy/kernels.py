@@ -1,4 +1,4 @@
-"""NumPy kernels of functions of ``nnx.ops``, by name.
+"""NumPy kernels of functions of ``nnx.ops`` and of the derivative rules, by name.
 
 Each computes what its reference does, in fewer passes over memory and fewer calls.
 """
@@ -107,6 +107,15 @@ def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean
     return loss.reshape(labels.shape), p
 
 
+def summed_to(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
+    """Reduce without the checks of ``numpy.sum``, which take longer than the sum of a small array."""
+    extra = g.ndim - len(shape)
+    if g.shape[extra:] == shape:
+        return np.add.reduce(g, axis=tuple(range(extra)))
+    repeated = [axis + extra for axis, n in enumerate(shape) if n == 1 and g.shape[axis + extra] != 1]
+    return np.add.reduce(g, axis=(*range(extra), *repeated)).reshape(shape)
+
+
 _OWN: dict[str, Kernel] = {
     "conv2d_bias": linear_bias,
     "linear_bias": linear_bias,
@@ -116,6 +125,7 @@ _OWN: dict[str, Kernel] = {
     "relu_forward": relu_forward,
     "relu_x": relu_x,
     "softmax_cross_entropy_forward": softmax_cross_entropy_forward,
+    "summed_to": summed_to,
 }
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(

@@ -41,16 +41,19 @@ def backward(roots: Sequence[tuple[Node, Array]], leaves: Sequence[Node], *, rel
             by_parent = derivative.pull(xp, g, needs)
             if observers:
                 tell_walked(node, derivative, by_parent)
-            _add(gradients, pending, parent, by_parent)
+            if parent in gradients:  # as _add does, without a call
+                gradients[parent] = gradients[parent] + by_parent
+            else:
+                gradients[parent] = by_parent
+                heappush(pending, (-parent.serial, parent))
         if release:
             node.edges = ()
     return [gradients.get(leaf) for leaf in leaves]
 
 
 def _add(gradients: dict[Node, Array], pending: list[tuple[int, Node]], node: Node, g: Array) -> None:
-    before = gradients.get(node)
-    if before is None:
+    if node in gradients:
+        gradients[node] = gradients[node] + g
+    else:
         gradients[node] = g
         heappush(pending, (-node.serial, node))
-    else:
-        gradients[node] = before + g

@@ -12,6 +12,7 @@ from nnx._typing import Array, DType, Namespace, NativeDevice
 from nnx.tape.node import CONSTANT
 from nnx.tape.primitive import Cast, Primitive, Several, constants, held, untracked
 from nnx.tape.rule import Rule
+from nnx.tape.shortcut import shortcut
 from nnx.tape.tracked import Tracked
 
 Composition = Callable[..., Any]
@@ -107,7 +108,7 @@ class DifferentiableNamespace:
             return DifferentiableNamespace(getattr(self.raw, name), table.extensions[name], self)
         if name in table.rules:
             function = table.operators.get(name) or getattr(self.raw, name)
-            return primitive(name, function, table.rules[name])
+            return primitive(name, function, table.rules[name], self._main.raw)
         if name in table.compositions:
             return self._composed(name, getattr(self.raw, name), table.compositions[name])
         if name in table.constant:
@@ -188,8 +189,8 @@ class DifferentiableNamespace:
         return array_api_compat.device(untracked(x))
 
 
-def primitive(name: str, function: Callable[..., Any], rule: Rule) -> Any:
-    """What records a function that has a rule, in the form that the rule asks for."""
+def primitive(name: str, function: Callable[..., Any], rule: Rule, raw: Namespace) -> Any:
+    """What records a function that has a rule, in the form that the rule asks for; ``raw`` is the namespace beneath."""
     if rule.sequence:  # over a primitive of that many arrays
         record = Primitive(name, lambda *arrays, **options: function(list(arrays), **options), rule)
 
@@ -199,7 +200,7 @@ def primitive(name: str, function: Callable[..., Any], rule: Rule) -> Any:
         call.__name__ = call.__qualname__ = name
         return call
     kind = Several if rule.several else Cast if rule.casts else Primitive
-    return kind(name, function, rule)
+    return shortcut(kind(name, function, rule), raw)
 
 
 def _stand_for(value: Any, name: str, function: Any) -> None:

@@ -165,30 +165,28 @@ def untracked(x: Any) -> Any:
     return x
 
 
+comparable: dict[tuple[type, type], bool] = {}
+"""Pairs of types of raw values that have stood in one operation: whether both are arrays, whose dtypes then matter."""
+
+
 def _promote(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Cast array arguments of several dtypes, or beside a complex number, to their common one, on record.
 
     Raises:
         MixedLibrariesError: they are of two libraries, some of which have dtypes in common.
     """
-    common = kind = None
-    alike = True
     for a in args:
-        dtype = getattr(a, "dtype", None)
-        if dtype is None:
-            if isinstance(a, (list, tuple)):
-                raise DTypeError(f"expected an array, got a {type(a).__name__}: make one with nnx.asarray(...)")
-            if type(a) is complex:
-                alike = False
-            continue
-        found = type(untracked(a))
-        if common is None:
-            common, kind = dtype, found
-        elif dtype != common or found is not kind:
-            alike = False
-    if alike:
+        if isinstance(a, (list, tuple)):
+            raise DTypeError(f"expected an array, got a {type(a).__name__}: make one with nnx.asarray(...)")
+    arrays = [a for a in args if hasattr(a, "dtype")]
+    kinds = {type(untracked(a)) for a in arrays}
+    if len(kinds) > 1:
+        namespace_of(*args)
+    if all(a.dtype == arrays[0].dtype for a in arrays) and complex not in map(type, args):
+        if len(args) == 2:
+            comparable[type(untracked(args[0])), type(untracked(args[1]))] = len(arrays) == 2
         return args
-    xp: Array = next(a.xp for a in args if type(a) is Tracked)
     namespace_of(*args)
+    xp: Array = next(a.xp for a in args if type(a) is Tracked)
     dtype = xp.result_type(*args)
     return tuple(xp.astype(a, dtype) if hasattr(a, "dtype") and a.dtype != dtype else a for a in args)

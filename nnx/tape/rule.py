@@ -20,14 +20,12 @@ So ``lambda g, y: g * y`` is the whole rule of ``exp``, and the tape keeps ``y``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from operator import itemgetter
 from typing import Any
 
 from nnx._typing import Array, Namespace
-
-_MISSING = object()
+from nnx.tape.needs import Picker, picker
 
 
 def parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -39,15 +37,24 @@ def parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str,
 
 
 class Derivative:
-    """A formula, and the names of what it needs besides ``xp`` and ``g``."""
+    """A formula, and the names of what it needs besides ``xp`` and ``g``.
 
-    __slots__ = ("defaults", "formula", "names", "wants_xp")
+    Attributes:
+        whole: what serves in its place where all arguments have the shape of the result.
+    """
+
+    __slots__ = ("defaults", "formula", "names", "wants_xp", "whole")
 
     def __init__(self, formula: Callable[..., Array]) -> None:
         self.formula = formula
         names, self.defaults = parameters(formula)
         self.wants_xp = names[0] == "xp"
         self.names = names[2:] if self.wants_xp else names[1:]
+        self.whole = self
+
+    def picker(self, parameters: Sequence[str], position: int) -> tuple[Picker, bool]:
+        """What picks the needs of this derivative by the argument at ``position``, and whether it wants the options."""
+        return picker(self.names, self.defaults, parameters, position)
 
     def pull(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
         """The gradient of the argument; ``needs`` are the values of :attr:`names`, in order."""
@@ -92,51 +99,12 @@ class Rule:
         self.pickers: dict[int, tuple[Derivative, Picker, bool]] = {}
 
     def derivative(self, position: int) -> tuple[Derivative, Picker, bool] | None:
-        """The derivative by the argument at ``position``, and what :meth:`_picker` answers for it."""
+        """The derivative by the argument at ``position``, and what its :meth:`~Derivative.picker` answers."""
         found = self.pickers.get(position)
         if found is None:
             name = "arrays" if self.sequence else self.parameters[position]
             derivative = self.derivatives.get(name)
             if derivative is None:
                 return None
-            found = self.pickers[position] = derivative, *self._picker(derivative, position)
+            found = self.pickers[position] = derivative, *derivative.picker(self.parameters, position)
         return found
-
-    def _picker(self, derivative: Derivative, position: int) -> tuple[Picker, bool]:
-        """What picks the needs of a derivative, and whether it is to be given the options too."""
-        names, parameters = derivative.names, self.parameters
-        plain = {"y": 0, "saved": 1, **{name: i + 2 for i, name in enumerate(parameters)}}
-        if names and all(name in plain and name not in derivative.defaults for name in names):
-            places = [plain[name] for name in names]
-            get = itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
-            return get, False
-        picks = tuple(self._pick(name, derivative, position) for name in names)
-        return (lambda environment, options: tuple([pick(environment, options) for pick in picks])), True
-
-    def _pick(self, need: str, derivative: Derivative, position: int) -> Callable[[Environment, Options], Any]:
-        parameters = self.parameters
-        if need == "y":
-            return lambda environment, options: environment[0]
-        if need == "saved":
-            return lambda environment, options: environment[1]
-        if need == "position":
-            return lambda environment, options: position
-        if need == "shapes":
-            return lambda environment, options: tuple([a.shape for a in environment[2:]])
-        if need.endswith(("_shape", "_dtype", "_device")):
-            name, _, attribute = need.rpartition("_")
-            at = parameters.index(name) + 2
-            # a Python scalar has none
-            return lambda environment, options: getattr(environment[at], attribute, ())
-        default = derivative.defaults.get(need, _MISSING)
-        at = parameters.index(need) + 2 if need in parameters else -1
-        if default is _MISSING:
-            return lambda environment, options: options[need] if at < 0 else environment[at]
-        return lambda environment, options: environment[at] if 0 < at < len(environment) else options.get(need, default)
-
-
-Environment = tuple[Any, ...]
-"""The result, what was saved, and the positional arguments of a call."""
-
-Options = Mapping[str, Any]
-Picker = Callable[..., tuple[Any, ...]]

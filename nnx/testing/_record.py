@@ -53,7 +53,7 @@ class Record:
 def _argument(primitive: Primitive, derivative: Derivative) -> str:
     """The name of the argument that a derivative is by; and that of its function, if it has one."""
     derivatives = {} if primitive.rule is None else primitive.rule.derivatives
-    name = next((name for name, each in derivatives.items() if each is derivative), "an argument")
+    name = next((name for name, each in derivatives.items() if derivative in (each, each.whole)), "an argument")
     function = derivative.formula.__name__
     return name if function.startswith("<") else f"{name} ({function})"
 

@@ -7,8 +7,9 @@ from math import inf, prod
 from typing import Any
 
 from nnx._typing import Array, DType, Namespace
-from nnx.backend import dtype_kind
+from nnx.backend import dtype_kind, kernels_of
 from nnx.tape.call import Joint
+from nnx.tape.needs import Picker, shape_of
 from nnx.tape.rule import Derivative, Rule
 
 Formula = Callable[..., Array]
@@ -31,7 +32,7 @@ def unary(formula: Formula) -> Rule:
 
 def binary(x1: Formula, x2: Formula) -> Rule:
     """The rule of an elementwise function of ``x1`` and ``x2``, which broadcast and promote."""
-    derivatives = {"x1": Summed("x1", x1), "x2": Summed("x2", x2)}
+    derivatives = {"x1": Summed(x1), "x2": Summed(x2)}
     return Rule(("x1", "x2"), derivatives, promotes=True)
 
 
@@ -55,22 +56,35 @@ class Summed(Derivative):
 
     __slots__ = ()
 
-    def __init__(self, parameter: str, formula: Formula) -> None:
+    def __init__(self, formula: Formula) -> None:
         super().__init__(formula)
-        self.names = (f"{parameter}_shape", *self.names)
+        self.whole = Derivative(formula)
+
+    def picker(self, parameters: Sequence[str], position: int) -> tuple[Picker, bool]:
+        """The shape of the argument, and what the formula needs."""
+        pick, of_options = super().picker(parameters, position)
+        shape = shape_of(position)
+        if of_options:
+            return (lambda environment, options: (shape(environment), pick(environment, options))), True
+        return (lambda environment: (shape(environment), pick(environment))), False
 
     def pull(self, xp: Namespace, g: Array, needs: tuple[Any, ...]) -> Array:
-        g = self.formula(xp, g, *needs[1:]) if self.wants_xp else self.formula(g, *needs[1:])
-        return g if g.shape == needs[0] else unbroadcast(xp, g, needs[0])
+        shape, others = needs
+        return unbroadcast(xp, super().pull(xp, g, others), shape)
 
 
 def unbroadcast(xp: Namespace, g: Array, shape: tuple[int, ...]) -> Array:
     """Sum ``g`` over the axes along which an array of ``shape`` was repeated."""
+    return g if g.shape == shape else kernels_of(xp).get("summed_to", summed_to)(xp, g, shape)
+
+
+def summed_to(xp: Namespace, g: Array, shape: tuple[int, ...]) -> Array:
+    """The sum of ``g`` that has ``shape``: over its first axes, and over those for which ``shape`` has length 1."""
     extra = len(g.shape) - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        axis + extra for axis, n in enumerate(shape) if n == 1 and g.shape[axis + extra] != 1
-    )
-    return xp.reshape(xp.sum(g, axis=axes), shape)
+    if g.shape[extra:] == shape:
+        return xp.sum(g, axis=tuple(range(extra)))
+    repeated = [axis + extra for axis, n in enumerate(shape) if n == 1 and g.shape[axis + extra] != 1]
+    return xp.reshape(xp.sum(g, axis=(*range(extra), *repeated)), shape)
 
 
 def restore(

@@ -85,7 +85,7 @@ def _pow_x2(xp: Namespace, g: Array, y: Array, x1: Array) -> Array:
 # branch cut x lies
 _CLIP = Rule(
     ("x", "min", "max"),
-    {"x": Summed("x", _clip), "min": Summed("min", _clip_min), "max": Summed("max", _clip_max)},
+    {"x": Summed(_clip), "min": Summed(_clip_min), "max": Summed(_clip_max)},
 )
 
 RULES: dict[str, Rule] = {
@@ -98,9 +98,7 @@ RULES: dict[str, Rule] = {
     "atan": unary(lambda g, x: g / (x * x + 1)),
     "atan2": binary(lambda g, x1, x2: g * x2 / (x1 * x1 + x2 * x2), lambda g, x1, x2: -g * x1 / (x1 * x1 + x2 * x2)),
     "atanh": unary(lambda g, x: g / (1 - x * x)),
-    "clip": Rule(
-        ("x", "min", "max"), {"x": Summed("x", _clip), "min": Summed("min", _clip_min), "max": Summed("max", _clip_max)}
-    ),
+    "clip": Rule(("x", "min", "max"), {"x": Summed(_clip), "min": Summed(_clip_min), "max": Summed(_clip_max)}),
     "conj": unary(lambda xp, g: conj(xp, g)),
     "copysign": binary(lambda xp, g, y, x1: g * (xp.sign(x1) * xp.sign(y)), lambda xp, g: xp.zeros_like(g)),
     "cos": unary(lambda xp, g, x: -g * xp.sin(x)),

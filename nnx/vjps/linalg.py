@@ -18,14 +18,18 @@ Shape = tuple[int, ...]
 Axes = int | tuple[Sequence[int], Sequence[int]]
 
 
-def _matmul_x1(xp: Namespace, g: Array, x2: Array, x1_shape: Shape) -> Array:
+def _matmul_x1(xp: Namespace, g: Array, x1_shape: Shape, x2: Array) -> Array:
+    if len(x1_shape) == len(x2.shape) == 2:
+        return g @ x2.mT
     g, x2 = _matrices(xp, g, x1_shape, x2.shape), _column(xp, x2)
-    return xp.reshape(unbroadcast(xp, xp.matmul(g, xp.matrix_transpose(x2)), _row_shape(x1_shape)), x1_shape)
+    return xp.reshape(unbroadcast(xp, xp.matmul(g, x2.mT), _row_shape(x1_shape)), x1_shape)
 
 
 def _matmul_x2(xp: Namespace, g: Array, x1: Array, x2_shape: Shape) -> Array:
+    if len(x1.shape) == len(x2_shape) == 2:
+        return xp.matmul(x1.mT, g)
     g, x1 = _matrices(xp, g, x1.shape, x2_shape), _row(xp, x1)
-    return xp.reshape(unbroadcast(xp, xp.matmul(xp.matrix_transpose(x1), g), _column_shape(x2_shape)), x2_shape)
+    return xp.reshape(unbroadcast(xp, xp.matmul(x1.mT, g), _column_shape(x2_shape)), x2_shape)
 
 
 def _matrices(xp: Namespace, g: Array, x1_shape: Shape, x2_shape: Shape) -> Array:

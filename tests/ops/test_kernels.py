@@ -23,6 +23,7 @@ from nnx.optim.adam import adam_update
 from nnx.optim.clip import squared_norm
 from nnx.optim.flat import gather_gradients
 from nnx.optim.sgd import sgd_update
+from nnx.vjps._rule import summed_to
 
 LEADING = [(), (0,), (1,), (5,), (2, 3), (3, 0, 2), (70,)]
 
@@ -35,7 +36,7 @@ def ops():
 
 def references():
     """Every function that a kernel may replace."""
-    yield from (adam_update, gather_gradients, sgd_update, squared_norm)
+    yield from (adam_update, gather_gradients, sgd_update, squared_norm, summed_to)
     for op in ops():
         yield op.reference
         yield from (adjoint.formula for adjoint in op.rule.derivatives.values())
@@ -227,6 +228,12 @@ def gather_gradients_cases(draw):
     yield (draw(11), [draw(2, 3), draw(), draw(0), draw(4)]), {}
 
 
+def summed_to_cases(draw):
+    shapes = [((5, 3), (3,)), ((2, 5, 3), (5, 3)), ((2, 5, 3), (3,)), ((4,), ()), ((2, 3), ()), ((0, 3), (3,))]
+    broadcast = [((2, 5, 3), (1, 3)), ((2, 5, 3), (2, 1, 3)), ((5, 3), (5, 1)), ((1, 3), (1, 1)), ((0, 3), (1, 3))]
+    yield from (((draw(*g), shape), {}) for g, shape in shapes + broadcast)
+
+
 def sgd(draw):
     for velocity, scale, decay, nesterov in itertools.product([None, 1], [None, 0.3], [0.0, 0.1], [False, True]):
         if velocity or not nesterov:
@@ -271,6 +278,7 @@ CASES = {
     "softmax_cross_entropy_forward": softmax_cross_entropy_forward,
     "squared_norm": squared_norm_cases,
     "sum_squares_forward": sum_squares_forward,
+    "summed_to": summed_to_cases,
 }
 IN_PLACE = {"adam_update", "sgd_update"}  # of parameters and state: backends with views may write there
 LAYOUTS = ["contiguous", "fortran", "strided", "reversed"]
@@ -302,7 +310,7 @@ def hosts(x):
 
 @pytest.mark.parametrize(("backend", "name"), KERNELS)
 def test_every_kernel_has_a_reference_and_cases(backend, name):
-    assert name in REFERENCES, f"{backend} replaces {name}, which is no function of nnx.ops or nnx.optim"
+    assert name in REFERENCES, f"{backend} replaces {name}, which is no function of nnx.ops, nnx.optim or nnx.vjps"
     assert name in CASES, f"{backend} replaces {name}: write its cases here, so that it is tested"
 
 
