@@ -38,7 +38,7 @@ def training_report(
         draw_filters(below, filters)
     draw_curves(left, curves)
     most_wrong(right, **examples)
-    figure.savefig(path, dpi=66, bbox_inches="tight", pad_inches=0.2)
+    figure.savefig(path, dpi=65, bbox_inches="tight", pad_inches=0.2)
 
 
 def draw_curves(figure: SubFigure, curves: Mapping[str, Sequence[float]]) -> None:
@@ -148,7 +148,7 @@ def language_report(
         axes.set_title(heading, loc="left", fontsize=11, color=INK)
         lines = [piece for line in text.split("\n") if line for piece in textwrap.wrap(line, 80)][: 33 // len(samples)]
         axes.text(0, 1, "\n".join(lines), va="top", fontsize=9, family="monospace", color=INK, parse_math=False)
-    figure.savefig(path, dpi=66, bbox_inches="tight", pad_inches=0.2)
+    figure.savefig(path, dpi=65, bbox_inches="tight", pad_inches=0.2)
 
 
 def decision_regions(

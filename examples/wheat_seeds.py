@@ -45,7 +45,7 @@ def online(x: Any, labels: Any, fresh: Any, device: nnx.Device, quick: bool) -> 
     optimizer = nnx.optim.SGD(0.3)
     step = nnx.value_and_grad(lambda model, x, y: 0.5 * nnx.losses.mse(model(x), y, reduction="sum"))
     rows = [(x[i : i + 1, :], y[i : i + 1, :]) for i in range(len(labels))]
-    for _ in tqdm(range(10 if quick else 500), "epochs", leave=False, disable=None):
+    for _ in tqdm(range(3 if quick else 500), "epochs", leave=False, disable=None):
         for row in rows:
             _, gradients = step(model, *row)
             optimizer.update(model, gradients)
@@ -94,4 +94,4 @@ def compare(device: nnx.Device, options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser("Tell varieties of wheat by their kernels (five-fold cross-validation).", quick="10 epochs"), compare)
+    run(parser("Tell varieties of wheat by their kernels (five-fold cross-validation).", quick="few epochs"), compare)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from nnx import MissingRuleError
+from nnx.tape import namespace
 from nnx.tape.backward import backward
 from nnx.tape.node import CONSTANT, Node, new_level
 from nnx.tape.primitive import Primitive, untracked
+from nnx.tape.shortcut import shortcut
 from nnx.tape.tracked import Tracked
 from nnx.vjps import STANDARD
 
@@ -29,7 +32,8 @@ _call = Primitive.__call__
 def recorded(xp: Any) -> Any:
     """A differentiable namespace that makes leaves in place of constants. It changes nnx, in this process."""
     Tracked._constant = Tracked._handed = lambda self, what="": untracked(self)
-    Primitive.__call__ = _walked_back
+    Primitive.__call__ = lambda self, *args, **options: _walked_back(self.name, partial(_call, self), args, options)
+    namespace.shortcut = _walked_back_shortcut
     return Recorded(xp, xp)
 
 
@@ -65,15 +69,27 @@ def _makes_leaves(function: Callable[..., Any], xp: Any, reads: bool) -> Callabl
     return make
 
 
-def _walked_back(self: Primitive, *args: Any, **options: Any) -> Any:
+def _walked_back_shortcut(primitive: Primitive, raw: Any) -> Any:
+    short = shortcut(primitive, raw)
+    if short is primitive:
+        return primitive
+
+    @functools.wraps(short)
+    def call(*args: Any, **options: Any) -> Any:
+        return _walked_back(primitive.name, short, args, options)
+
+    return call
+
+
+def _walked_back(name: str, function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
     """The result of an operation, after a copy of it was walked back."""
     if any(_is_recorded(a) for a in args):
         copies = [Tracked(a.value, a.xp, Node(LEVEL, a.xp)) if _is_recorded(a) else a for a in args]
-        result = _call(self, *copies, **options)
+        result = function(*copies, **options)
         results = [y for y in (result if isinstance(result, tuple) else (result,)) if _is_recorded(y)]
         if results:
-            _check(self.name, results, [a for a in copies if _is_recorded(a)], options)
-    return _call(self, *args, **options)
+            _check(name, results, [a for a in copies if _is_recorded(a)], options)
+    return function(*args, **options)
 
 
 def _check(name: str, results: Sequence[Tracked], leaves: Sequence[Tracked], options: Mapping[str, Any]) -> None:

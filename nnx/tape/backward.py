@@ -42,7 +42,8 @@ def backward(roots: Sequence[tuple[Node, Array]], leaves: Sequence[Node], *, rel
             if observers:
                 tell_walked(node, derivative, by_parent)
             if parent in gradients:  # as _add does, without a call
-                gradients[parent] = gradients[parent] + by_parent
+                before = gradients[parent]
+                gradients[parent] = by_parent + before if type(by_parent) is Tracked else before + by_parent
             else:
                 gradients[parent] = by_parent
                 heappush(pending, (-parent.serial, parent))
@@ -53,7 +54,8 @@ def backward(roots: Sequence[tuple[Node, Array]], leaves: Sequence[Node], *, rel
 
 def _add(gradients: dict[Node, Array], pending: list[tuple[int, Node]], node: Node, g: Array) -> None:
     if node in gradients:
-        gradients[node] = gradients[node] + g
+        before = gradients[node]  # of some libraries it raises at an operator with a tracked array on its right
+        gradients[node] = g + before if type(g) is Tracked else before + g
     else:
         gradients[node] = g
         heappush(pending, (-node.serial, node))

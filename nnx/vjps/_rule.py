@@ -104,7 +104,7 @@ def count(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
 
 def reduced_axes(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> list[int]:
     """The axes that a reduction over ``axis`` takes away, in order, counted from the first."""
-    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = range(len(shape)) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     return sorted(a % len(shape) for a in axes) if shape else []
 
 

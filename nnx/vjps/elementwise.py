@@ -83,11 +83,6 @@ def _pow_x2(xp: Namespace, g: Array, y: Array, x1: Array) -> Array:
 
 # x - 1 and x - -1, not 1 - x and 1 + x: these keep the sign of a zero imaginary part, which says on which side of a
 # branch cut x lies
-_CLIP = Rule(
-    ("x", "min", "max"),
-    {"x": Summed(_clip), "min": Summed(_clip_min), "max": Summed(_clip_max)},
-)
-
 RULES: dict[str, Rule] = {
     "abs": unary(_abs),
     "acos": unary(lambda xp, g, x: -g / xp.sqrt(-(x * x - 1))),

@@ -64,7 +64,7 @@ def _spread(xp: Namespace, g: Array, x: Array, axis: int) -> Array:
 
 def _pairs(axes: Axes, n1: int, n2: int) -> tuple[list[int], list[int]]:
     """The axes of x1 and of x2 that tensordot sums over, for arrays of ``n1`` and ``n2`` axes."""
-    if isinstance(axes, int):
+    if not isinstance(axes, (tuple, list)):
         return list(range(n1 - axes, n1)), list(range(axes))
     return [a % n1 for a in axes[0]], [a % n2 for a in axes[1]]
 

@@ -40,7 +40,7 @@ def _permute_back(xp: Namespace, g: Array, axes: tuple[int, ...] = ()) -> Array:
 def _roll_back(
     xp: Namespace, g: Array, shift: int | tuple[int, ...] = 0, axis: int | tuple[int, ...] | None = None
 ) -> Array:
-    return xp.roll(g, -shift if isinstance(shift, int) else tuple(-s for s in shift), axis=axis)
+    return xp.roll(g, tuple(-s for s in shift) if isinstance(shift, (tuple, list)) else -shift, axis=axis)
 
 
 def _sum_repeats(

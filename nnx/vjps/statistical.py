@@ -45,7 +45,7 @@ def _var(
     keepdims: bool = False,
 ) -> Array:
     n = count(x_shape, axis) - correction
-    scale = 2 / n if n else nan  # as the variance itself
+    scale = 2 / n if n > 0 else nan  # as the variance itself
     return restore(xp, g, x_shape, axis, keepdims) * scale * conj(xp, x - xp.mean(x, axis=axis, keepdims=True))
 
 
@@ -107,12 +107,12 @@ def _cumulative_prod(
     r = xp.moveaxis(_without_initial(g, axis) if include_initial else g, axis, -1)
     factor, step, n = x[..., 1:], 1, x_shape[axis]
     while step < n:  # factor[j] is x[j+1] … x[j+step]
-        r = xp.concat([r[..., :-step] + factor * r[..., step:], r[..., -step:]], axis=-1)
+        r = xp.concat([r[..., :-step] + r[..., step:] * factor, r[..., -step:]], axis=-1)
         left = max(n - 2 * step, 0)
         factor = factor[..., :left] * factor[..., n - step - left :]
         step *= 2
     before = xp.cumulative_prod(x, axis=-1, include_initial=True)[..., :-1]
-    return cast(xp, xp.moveaxis(before * r, -1, axis), dtype)
+    return cast(xp, xp.moveaxis(r * before, -1, axis), dtype)
 
 
 def _without_initial(g: Array, axis: int) -> Array:

@@ -46,6 +46,16 @@ def test_every_example_is_tested():
     assert scripts == FIGURES.keys() | WITH_TESTS_OF_THEIR_OWN
 
 
+def test_gallery():
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    pictures = {path.name: path.stat().st_size for path in (EXAMPLES / "pictures").iterdir()}
+
+    assert all(f"`{name}.py`" in text for name in FIGURES.keys() | WITH_TESTS_OF_THEIR_OWN)
+    assert set(re.findall(r"\(pictures/(\S+)\)", text)) == pictures.keys()
+    assert {f"{name}.png" for name in DRAWN} <= pictures.keys()
+    assert max(pictures.values()) < 80_000  # a checkout is not to be heavy
+
+
 @pytest.mark.parametrize("device", [available(flag) for flag in ("cpu", "strict")])
 @pytest.mark.parametrize("name", FIGURES)
 def test_quick_run(name, device, tmp_path):

@@ -54,6 +54,19 @@ def test_a_deep_chain_is_freed_without_recursion():
         nnx.grad(failing)(np.asarray(1.0))
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_gradients_of_two_results_meet_of_which_an_outer_differentiation_sees_one(swapped, each_flag):
+    x, a = nnx.asarray([1.0, 2.0], device=each_flag), nnx.asarray(3.0, device=each_flag)
+
+    def outer(a):
+        _, pull = nnx.vjp(lambda x: (x * x, a * x)[:: -1 if swapped else 1], x)
+        one = nnx.namespace_of(x).ones_like(x)
+        (g,) = pull((one, one))  # 2 x + a
+        return nnx.namespace_of(g).sum(g * g)
+
+    assert_allclose(nnx.to_numpy(nnx.grad(outer)(a)), 24)
+
+
 def test_a_pull_back_of_a_deep_chain():
     _, pull = nnx.vjp(chain, np.asarray(1.0))
     assert_allclose(pull(np.asarray(1.0)), pull(np.asarray(1.0)))

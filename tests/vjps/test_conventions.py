@@ -248,6 +248,32 @@ def test_arguments_that_the_standard_lets_callers_name(name, make):
     return assert_array_equal(nnx.to_numpy(named), nnx.to_numpy(positional))
 
 
+ONE = np.int64(1)  # as a loop over an array of NumPy gives it, and which is no int
+
+BY_NUMPY_INTEGERS = {
+    "mean": lambda xp, x: xp.mean(x, axis=ONE),
+    "roll": lambda xp, x: xp.roll(x, ONE, axis=ONE),
+    "sum": lambda xp, x: xp.sum(x, axis=-ONE),
+    "tensordot": lambda xp, x: xp.tensordot(x, xp.matrix_transpose(x), axes=ONE),
+    "vector_norm": lambda xp, x: xp.linalg.vector_norm(x, axis=ONE),
+}
+
+
+@pytest.mark.parametrize("name", BY_NUMPY_INTEGERS)
+def test_options_may_be_integers_of_numpy(name):
+    x, f, steps = np.asarray([[0.1, 0.2, 0.9], [-0.9, 0.3, 0.4]]), BY_NUMPY_INTEGERS[name], 1e-6 * np.eye(6)
+    (g,) = total(lambda xp, x: f(xp, x) ** 2)(x)
+    xp = nnx.namespace_of(x)
+    value = [[xp.sum(f(xp, x + np.reshape(s * step, (2, 3))) ** 2) for s in (1, -1)] for step in steps]
+    assert_allclose(g, np.reshape([(ahead - behind) / 2e-6 for ahead, behind in value], (2, 3)), atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_variance_with_a_correction_above_the_count_has_no_gradient():
+    (g,) = total(lambda xp, x: xp.var(x, correction=5))(X)
+    assert np.all(np.isnan(g))
+
+
 def test_a_rule_has_a_default_for_what_callers_may_name():
     for name, options in BY_NAME.items():
         derivative = STANDARD.rules[name].derivatives["x"]

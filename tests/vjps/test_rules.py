@@ -132,11 +132,15 @@ def test_every_backend_has_the_numbers_of_numpy(each_flag, name, data):
     def run(flag):
         arrays, constants = on(flag, case.arrays), on(flag, case.constants, [c.dtype for c in case.constants])
         y, pull = nnx.vjp(lambda *arrays: f(*arrays, *constants), *arrays)
-        return arrays, y, pull(nnx.namespace_of(y).ones_like(y))
+        ones = [nnx.namespace_of(x).ones_like(x) for x in arrays]
+        _, tangent = nnx.jvp(lambda *arrays: f(*arrays, *constants), arrays, ones)  # tracked gradients, raw arguments
+        return arrays, y, pull(nnx.namespace_of(y).ones_like(y)), tangent
 
-    _, expected, gradients = run("cpu")
-    arrays, y, found = run(each_flag)
-    assert_allclose(nnx.to_numpy(y), expected, rtol=1e-6 if y.dtype != arrays[0].dtype else 1e-12, atol=1e-12)
+    _, expected, gradients, slope = run("cpu")
+    arrays, y, found, tangent = run(each_flag)
+    rtol = 1e-6 if y.dtype != arrays[0].dtype else 1e-12
+    assert_allclose(nnx.to_numpy(tangent), slope, rtol=rtol, atol=max(rtol * 1e-2, 1e-12))
+    assert_allclose(nnx.to_numpy(y), expected, rtol=rtol, atol=1e-12)
     for g, x, e in zip(found, arrays, gradients, strict=True):
         assert (g.dtype, g.shape, device_of(g)) == (x.dtype, x.shape, device_of(x))
         assert_allclose(nnx.to_numpy(g), e, rtol=1e-12, atol=1e-12)
