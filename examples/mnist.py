@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data.mnist import DataError, Mnist, load_full, load_small
+from data.mnist import load_full, load_small
+from options import parser, positive, run, writable
 
 import nnx
 from nnx.optim.schedules import cosine, warmup
@@ -33,12 +33,16 @@ def features(images: Any) -> Any:
     return images.reshape(-1, PIXELS).astype(np.float32) / 255
 
 
-def run(mnist: Mnist, device: nnx.Device, options: argparse.Namespace) -> None:
+def train(device: nnx.Device, options: argparse.Namespace) -> None:
     """Train, test, save and plot."""
+    mnist = load_full() if options.full else load_small()
     x, y = features(mnist.train_images), mnist.train_labels.astype(np.int32)
     x_test, y_test = features(mnist.test_images), mnist.test_labels.astype(np.int32)
-    train = len(x) * 9 // 10  # a tenth is held out for the curves, so that the test images are used once
-    steps = -(-train // options.batch_size) * options.epochs
+    if options.quick:
+        x, y = x[:1280], y[:1280]
+    count = len(x) * 9 // 10  # a tenth is held out for the curves, so that the test images are used once
+    epochs = options.epochs or (1 if options.quick else 10 if options.full else 20)
+    steps = -(-count // options.batch_size) * epochs
     rise = steps // 10 + 1
 
     nnx.seed(options.seed)
@@ -52,18 +56,18 @@ def run(mnist: Mnist, device: nnx.Device, options: argparse.Namespace) -> None:
     )
     library = f"{device.backend.name} {device.backend.version()}"
     print(f"Training on {device} with {library}")
-    print(f"{train:,} training, {len(x) - train:,} validation and {len(x_test):,} test images\n")
+    print(f"{count:,} training, {len(x) - count:,} validation and {len(x_test):,} test images\n")
     print(nnx.summary(model, (options.batch_size, PIXELS)), end="\n\n")
 
     history = trainer.fit(
-        (x[:train], y[:train]),
-        validation=(x[train:], y[train:]),
-        epochs=options.epochs,
+        (x[:count], y[:count]),
+        validation=(x[count:], y[count:]),
+        epochs=epochs,
         batch_size=options.batch_size,
     )
     if not trainer.steps:  # Ctrl-C before anything was learnt
         return
-    seen, seconds = min(trainer.steps * options.batch_size, train * len(history.epochs)), sum(history["seconds"])
+    seen, seconds = min(trainer.steps * options.batch_size, count * len(history.epochs)), sum(history["seconds"])
     tested = trainer.evaluate((x_test, y_test), batch_size=1000)
 
     print(f"test accuracy {tested['accuracy']:.2%}, loss {tested['loss']:.4f}")
@@ -85,54 +89,18 @@ def run(mnist: Mnist, device: nnx.Device, options: argparse.Namespace) -> None:
         print(f"picture in {options.plot}")
 
 
-def parse(arguments: list[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description="Train a small network to read handwritten digits (MNIST).",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28, width=100),
-    )
-    add = parser.add_argument
-    add("--device", metavar="FLAG", help="cpu, cuda, cuda:1, auto, torch, jax, ... (default: NNX_DEVICE, or cpu)")
+def main() -> None:
+    """The command."""
+    made = parser("Train a small network to read handwritten digits (MNIST).", quick="one epoch on 1,280 images")
+    add = made.add_argument
     add("--full", action="store_true", help="all 70,000 images, from NNX_DATA_DIR or the network, not just 12,000")
-    add("--quick", action="store_true", help="one epoch on the first 1,280 images, to see that everything works")
     add("--epochs", type=positive, metavar="N", help="passes over the training images (default: 20; with --full 10)")
     add("--batch-size", type=positive, default=128, metavar="N", help="images a step (default: %(default)s)")
     add("--rate", type=float, default=2e-3, metavar="R", help="highest learning rate (default: %(default)s)")
     add("--hidden", type=positive, nargs="+", default=[512, 256], metavar="N", help="hidden units (default: 512 256)")
-    add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and dropout (default: %(default)s)")
-    add("--save", type=Path, default=Path("mnist.safetensors"), metavar="FILE", help="weights (default: %(default)s)")
-    add("--plot", type=Path, metavar="FILE", help="draw curves and the worst mistakes: a .png, .svg or .pdf")
-    options = parser.parse_args(arguments)
-
-    options.epochs = options.epochs or (1 if options.quick else 10 if options.full else 20)
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
-        parser.error("--plot needs matplotlib: `pip install 'nnx-array[plot]'`")
-    if options.plot and options.plot.suffix not in {".png", ".svg", ".pdf"}:
-        parser.error(f"--plot writes .png, .svg or .pdf, not {str(options.plot)!r}")
-    for path in (options.save, options.plot):
-        if path and not path.parent.is_dir():
-            parser.error(f"the folder of {path} does not exist: make it first")
-    return parser, options
-
-
-def positive(text: str) -> int:
-    """An integer above zero."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
-    return int(text)
-
-
-def main() -> None:
-    """The command."""
-    parser, options = parse()
-    try:
-        device = nnx.device(options.device)
-        mnist = load_full() if options.full else load_small()
-        if options.quick:
-            mnist = mnist._replace(train_images=mnist.train_images[:1280], train_labels=mnist.train_labels[:1280])
-        run(mnist, device, options)
-    except (DataError, nnx.NnxError) as error:
-        parser.exit(1, f"{parser.prog}: error: {error}\n")
+    path = Path("mnist.safetensors")
+    add("--save", type=writable, default=path, metavar="FILE", help="weights (default: %(default)s)")
+    run(made, train)
 
 
 if __name__ == "__main__":

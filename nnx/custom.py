@@ -31,7 +31,8 @@ def custom_vjp(f: Callable[..., Any], adjoint: Callable[..., Any]) -> Callable[.
     Args:
         f: a function of arrays, or of lists, tuples and dicts of arrays, that answers the like. It
             gets plain arrays, to parts of which it must not assign. Every array by which there is a
-            gradient is a positional argument.
+            gradient is a positional argument: a tracked array that it holds otherwise raises, or, if it is of a
+            differentiation further out, is differentiated by the steps of ``f``.
         adjoint: ``adjoint(g, y, *args, **options)`` answers a tuple with one entry for each of
             ``args``. An entry has the structure, shapes and dtypes of its argument; ``None``, for an
             argument or an array within it, stands for zeros, and for what is no array of floats.
@@ -44,7 +45,7 @@ def custom_vjp(f: Callable[..., Any], adjoint: Callable[..., Any]) -> Callable[.
     Raises:
         ShapeError, DTypeError: (when the gradient is computed) an answer of the adjoint does not fit.
         DifferentiationError: the adjoint answered no such tuple; a model is among the arguments; a
-            tracked array is a keyword argument, or is used by ``f`` without being an argument.
+            tracked array is a keyword argument, or is used by ``f``, beside tracked arguments, without being one.
 
     ``log(1 + exp(x))``, whose derivative by its steps is nan where ``exp(x)`` overflows:
 

@@ -111,7 +111,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: b
     Returns:
         ``(value, pull)`` or ``(value, pull, aux)``. ``pull(cotangent)``, with the structure, shapes
         and dtypes of ``value``, answers a tuple with the gradient of each primal, and may be called
-        many times.
+        many times. It holds the arrays that the derivatives need, not copies of them: leave them as they are.
 
     Raises:
         ShapeError, DTypeError: a cotangent does not fit the value.

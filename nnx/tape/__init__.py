@@ -1,9 +1,9 @@
 """The graph that one backprop walks. It knows no function of any array library.
 
-``node`` and ``rule`` are the data, ``needs`` picks what a derivative keeps, ``tracked``
-is the array that carries them, with its ``operators``. ``primitive`` records, ``shortcut`` does so for the commonest calls,
-``call`` for steps with several results; ``backward`` walks back, and ``observe`` watches both.
-``namespace`` makes all functions of a namespace record.
+``node`` and ``rule`` are the data, ``needs`` picks what a derivative keeps, ``tracked`` is the array
+that carries them, with its ``operators``. ``primitive`` records, ``shortcut`` does so for the
+commonest calls, ``call`` for steps with several results; ``backward`` walks back, and ``observe``
+watches both. ``namespace`` makes all functions of a namespace record.
 """
 
 from typing import Any
