@@ -36,10 +36,10 @@ def figure(pattern, text):
     return float(found[1].replace(",", ""))
 
 
-def available(flag):
-    """A device flag as a parameter of a test, which is skipped where the device is missing."""
+def available(flag, *others):
+    """A device flag as a parameter of a test, before others, which is skipped where the device is missing."""
     try:
         nnx.device(flag)
     except nnx.NnxError as error:
-        return pytest.param(flag, marks=pytest.mark.skip(reason=str(error)))
-    return flag
+        return pytest.param(flag, *others, marks=pytest.mark.skip(reason=str(error)))
+    return pytest.param(flag, *others)
