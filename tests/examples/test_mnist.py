@@ -8,19 +8,16 @@ import hashlib
 import http.server
 import importlib
 import os
-import re
-import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nnx
+import run_example
+from run_example import EXAMPLES, figure
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads of tests that run side by side would wait
 IMAGES = "train-images-idx3-ubyte.gz"
 
 
@@ -53,23 +50,7 @@ def idx(array, code=8):
     return gzip.compress(header + array.tobytes(), mtime=0)
 
 
-def run(*arguments, folder, **environment):
-    """Run the script in a folder of its own, as a user would."""
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "mnist.py"), *map(str, arguments)],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "120"} | ONE_THREAD | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def figure(pattern, text):
-    found = re.search(pattern, text)
-    assert found, f"{pattern!r} is not in\n{text}"
-    return float(found[1].replace(",", ""))
+run = functools.partial(run_example.run, "mnist.py")
 
 
 # --- the shipped file -------------------------------------------------------------------------
