@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from nnx import __version__
-from nnx._errors import NnxError
+from nnx._errors import ArgumentError, NnxError
 from nnx._typing import Backend
-from nnx.backend import Device, device, entry_points, load_backend, load_namespace
+from nnx.backend import Device, choice, device, entry_points, kernels_told, load_backend, load_namespace
 
 EPILOG = """\
 device flags:
@@ -22,6 +22,7 @@ device flags:
   auto                       cuda where a GPU answers, else cpu
 
   The environment variable NNX_DEVICE sets the flag that is used where none is given.
+  NNX_KERNELS=reference uses no kernels, and native only those that the array library itself offers.
 """
 
 
@@ -64,6 +65,10 @@ def print_devices() -> None:
     default, note = _default()
     rows = [_row(flags, default) for flags in _plugins()]
     print(*_table(rows), "", *textwrap.wrap(note, _width()), sep="\n")
+    try:
+        choice()
+    except NnxError as error:
+        print(*textwrap.wrap(f"no kernels: {error}", _width()), sep="\n")
 
 
 def _default() -> tuple[Device | None, str]:
@@ -93,6 +98,8 @@ def _row(flags: list[str], default: Device | None) -> Row:
         load_namespace(backend)
         installed = backend.version()
         lines = [_line(backend, found, default) for found in backend.devices()]
+        if told := _kernels(backend):
+            lines.append(f"kernels: {told}")
     except Exception as error:
         lines = [str(error) if isinstance(error, NnxError) else f"fails: {error!r}"]
     return Row(name, names, installed, lines or ["no devices"])
@@ -103,6 +110,14 @@ def _line(backend: Backend, name: str, default: Device | None) -> str:
     memory = backend.memory(found.native)
     told = "" if memory is None else f", {memory.free / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     return f"{found}{' *' if found == default else ''}{told}"
+
+
+def _kernels(backend: Backend) -> str:
+    """What the kernels of a backend are made with; nothing where the user's choice makes no sense."""
+    try:
+        return kernels_told(backend)
+    except ArgumentError:
+        return ""
 
 
 def _table(rows: Iterable[Row]) -> list[str]:

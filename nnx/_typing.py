@@ -60,9 +60,15 @@ class Backend(Protocol):
     defers: bool
     """Whether its operators leave a right operand that they do not know to that operand's own."""
 
-    @property
-    def kernels(self) -> Mapping[str, Kernel]:
-        """Functions that replace those of ``nnx.ops`` of the same name."""
+    def kernels(self, which: str) -> Mapping[str, Kernel]:
+        """Functions that replace those of ``nnx.ops`` of the same name; none are needed.
+
+        ``which`` is ``"native"``, for what is made of the array library's own functions, or ``"best"``, for the best
+        that can run here. Called once, when the first of them is wanted; the mapping may change later.
+        """
+
+    def kernels_from(self, which: str) -> str:
+        """What they are made with, for the eyes of people, e.g. ``"numba 0.68.1"``; empty if there are none."""
 
     def load(self) -> Namespace:
         """Import the library and answer its namespace; ``ImportError`` where it is missing.

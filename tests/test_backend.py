@@ -214,7 +214,7 @@ class TestPlugIns:
 
     def test_one_that_lacks_parts_says_which(self, install):
         half = SimpleNamespace(
-            name="half", flag="half", extra="", views=False, one_device=True, defers=True, kernels={}, load=lambda: None
+            name="half", flag="half", extra="", views=False, one_device=True, defers=True, load=lambda: None
         )
         install(half=SimpleNamespace(value="half:backend", load=lambda: half))
         with pytest.raises(BackendUnavailableError, match=r"lacks .*devices.*from_host.*memory: update"):

@@ -53,6 +53,7 @@ OPS = {
     "layer_norm": (nnx.ops.layer_norm, X, BIAS_4, BIAS_4[::-1]),
     "leaky_relu": (nnx.leaky_relu, X),
     "linear": (nnx.ops.linear, X, WEIGHT, BIAS),
+    "linear_relu": (nnx.ops.linear_relu, X, WEIGHT, BIAS),
     "log_cosh": (nnx.ops.log_cosh, X),
     "log_sigmoid": (nnx.log_sigmoid, X),
     "log_softmax": (nnx.ops.log_softmax, X),

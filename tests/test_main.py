@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from nnx import __main__ as cli
@@ -45,7 +47,7 @@ def row(lines, name):
 class Broken:
     """A plug-in whose ``what`` raises."""
 
-    name, flag, extra, views, one_device, defers, kernels = "odd", "odd", "", False, True, True, {}
+    name, flag, extra, views, one_device, defers = "odd", "odd", "", False, True, True
 
     def __init__(self, what):
         self.what = what
@@ -99,6 +101,26 @@ def test_devices_says_that_the_default_is_wrong(devices, monkeypatch):
     text = " ".join(lines[lines.index("") :]).strip()
     assert text.startswith("no default device: unknown device flag 'tortch'")
     assert text.endswith("(the flag comes from the environment variable NNX_DEVICE)")
+
+
+@pytest.mark.parametrize("which", ["reference", "native", "best"])
+def test_devices_says_which_kernels_are_used(devices, monkeypatch, which):
+    monkeypatch.setenv("NNX_KERNELS", which)
+    lines = row(devices(), "numpy")
+    if which == "reference":
+        assert len(lines) == 1
+    elif which == "native":
+        assert lines[1].strip() == f"kernels: numpy {np.__version__}"
+    else:
+        numba = "numba" if importlib.util.find_spec("numba") else "pip install 'nnx-array[fast]'"
+        assert numba in lines[1]
+
+
+def test_devices_says_that_the_choice_of_kernels_is_wrong(devices, monkeypatch):
+    monkeypatch.setenv("NNX_KERNELS", "fastest")
+    text = " ".join(devices())
+    assert "no kernels: the environment variable NNX_KERNELS is one of reference, native, best, and not" in text
+    assert text.count("fastest") == 1
 
 
 def test_devices_says_what_to_install(devices, monkeypatch):

@@ -5,8 +5,9 @@ The reference for every other backend, and the one that holds host data for all 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 from array_api_compat import is_numpy_array
@@ -25,12 +26,23 @@ class NumPyBackend:
     one_device = True
     defers = True
 
-    @functools.cached_property
-    def kernels(self) -> Mapping[str, Kernel]:
-        """The kernels of ``nnx_numpy.kernels``, imported with the first array."""
+    def kernels(self, which: str) -> Mapping[str, Kernel]:
+        """Those of ``nnx_numpy.kernels``; at ``"best"`` with those of ``nnx_numpy.compiled``, if there is Numba."""
         from nnx_numpy.kernels import KERNELS
 
-        return KERNELS
+        if which == "native" or not find_spec("numba"):
+            return KERNELS
+        from nnx_numpy.compiled import table
+
+        return table(KERNELS)
+
+    def kernels_from(self, which: str) -> str:
+        if which == "native":
+            return f"numpy {self.version()}"
+        try:
+            return f"numba {version('numba')}"
+        except PackageNotFoundError:
+            return f"numpy {self.version()}; pip install 'nnx-array[fast]' for faster ones"
 
     def load(self) -> Any:
         import array_api_compat.numpy

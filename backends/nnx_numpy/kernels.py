@@ -51,6 +51,12 @@ def linear_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) 
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[1])
 
 
+def linear_relu_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Rectify in place."""
+    y = linear_forward(xp, x, weight, bias)
+    return np.maximum(y, 0.0, out=y)
+
+
 def linear_x(xp: Any, g: Array, weight: Array) -> Array:
     """Multiply by a view of the transposed weight."""
     if g.ndim == 2:
@@ -120,6 +126,7 @@ _OWN: dict[str, Kernel] = {
     "conv2d_bias": linear_bias,
     "linear_bias": linear_bias,
     "linear_forward": linear_forward,
+    "linear_relu_forward": linear_relu_forward,
     "linear_weight": linear_weight,
     "linear_x": linear_x,
     "relu_forward": relu_forward,

@@ -1,9 +1,11 @@
 """The registry: a device flag answers a device, and an array answers its namespace.
 
 ``registry`` has flags, devices and plug-ins; ``library`` what an array's type tells of it;
+``kernels`` which of a backend's kernels are used;
 ``transfer`` the two doors between host and device.
 """
 
+from nnx.backend.kernels import choice, kernels_told
 from nnx.backend.library import (
     Library,
     device_of,
@@ -36,6 +38,7 @@ __all__ = [
     "Device",
     "Library",
     "asarray",
+    "choice",
     "default_device",
     "device",
     "device_of",
@@ -45,6 +48,7 @@ __all__ = [
     "is_float",
     "itemsize",
     "kernels_of",
+    "kernels_told",
     "library_of",
     "load_backend",
     "load_namespace",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import array_api_compat
 
 from nnx._errors import BackendUnavailableError, DeviceError, MixedLibrariesError
 from nnx._typing import Array, Backend, DType, Kernel, Namespace, NativeDevice
+from nnx.backend.kernels import kernels_in_use
 from nnx.backend.registry import Device, entry_points, load_backend, load_namespace
 
 
@@ -45,7 +47,7 @@ def _discover(array: Array) -> Library:
     backend = _owner(array)
     namespace = array_api_compat.array_namespace(array) if backend is None else load_namespace(backend)
     if backend is not None:
-        _kernels[namespace] = backend.kernels
+        _backends[namespace] = backend
     return _libraries.setdefault(type(array), Library(namespace, backend))
 
 
@@ -67,13 +69,16 @@ readers: dict[type, Callable[[Array, str], Array]] = {}
 
 
 class _Kernels(dict[Namespace, Mapping[str, Kernel]]):
-    """By namespace; one that is not there has none."""
+    """By namespace: asked of the backend when the first is wanted. A namespace without a backend has none."""
 
     def __missing__(self, xp: Namespace) -> Mapping[str, Kernel]:
-        return _NO_KERNELS
+        if xp not in _backends:
+            return _NO_KERNELS
+        return self.setdefault(xp, kernels_in_use(_backends[xp]))
 
 
-_NO_KERNELS: Mapping[str, Kernel] = {}
+_NO_KERNELS: Mapping[str, Kernel] = MappingProxyType({})
+_backends: dict[Namespace, Backend] = {}
 _kernels = _Kernels()
 
 

@@ -60,12 +60,19 @@ class Linear(Module):
         self.bias = bias_init((out_features,), dtype=dtype, device=device, rng=rng) if bias else None
 
     def __call__(self, x: Array) -> Array:
+        return ops.linear(*self._operands(x))
+
+    def rectified(self, x: Array) -> Array:
+        """``nnx.relu`` of what the layer answers, computed in one operation."""
+        return ops.linear_relu(*self._operands(x))
+
+    def _operands(self, x: Array) -> tuple[Array, Array, Array | None]:
         weight = self.weight
         if getattr(x, "dtype", None) is not weight.dtype:
             require_dtype(self, x, weight)
         if not x.shape or x.shape[-1] != weight.shape[0]:
             raise ShapeError(f"{self!r} expected input of shape (..., {weight.shape[0]}), got {tuple(x.shape)}")
-        return ops.linear(x, weight, self.bias)
+        return x, weight, self.bias
 
     def operations(self, x: tuple[int, ...], y: tuple[int, ...]) -> int:
         return prod(y) * (2 * x[-1] - 1 + (self.bias is not None))

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from nnx._errors import ArgumentError
 from nnx._typing import Array
 from nnx.backend import Device
+from nnx.layers.linear import Linear
 from nnx.module import Module
+from nnx.ops import relu
 
 
 class Sequential(Module):
@@ -32,9 +34,19 @@ class Sequential(Module):
             self.to(device)
 
     def __call__(self, x: Array) -> Array:
+        waiting = None  # a dense layer, which computes the rectifier too if that comes next
         for layer in self.layers:
-            x = layer(x)
-        return x
+            if waiting is not None:
+                rectified = layer is relu
+                x = waiting.rectified(x) if rectified else waiting(x)
+                waiting = None
+                if rectified:
+                    continue
+            if type(layer) is Linear:
+                waiting = layer
+            else:
+                x = layer(x)
+        return x if waiting is None else waiting(x)
 
     def __len__(self) -> int:
         return len(self.layers)

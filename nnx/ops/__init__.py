@@ -6,7 +6,7 @@ from nnx.ops.embedding import embedding
 from nnx.ops.erf import erf
 from nnx.ops.gated import gelu, glu, hard_swish, mish, silu
 from nnx.ops.gather import gather
-from nnx.ops.linear import linear
+from nnx.ops.linear import linear, linear_relu
 from nnx.ops.norm import batch_norm, layer_norm
 from nnx.ops.penalty import sum_abs, sum_squares
 from nnx.ops.pool import avg_pool2d, max_pool2d
@@ -34,6 +34,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_relu",
     "log_cosh",
     "log_sigmoid",
     "log_softmax",

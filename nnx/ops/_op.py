@@ -39,10 +39,13 @@ class Op(Primitive):
     numbers and never a derivative.
     """
 
-    def __init__(self, reference: Reference, adjoints: dict[str, Reference], *, saves: bool) -> None:
+    def __init__(
+        self, reference: Reference, adjoints: dict[str, Reference], *, saves: bool, last: Reference | None
+    ) -> None:
         self.reference = reference
         self._kernel = reference.__name__
         self.saves = saves
+        self.last = None if last is None else Adjoint(last)
         self.__doc__ = reference.__doc__
         self.__name__ = reference.__name__.removesuffix("_forward")
         self.__module__ = reference.__module__
@@ -91,22 +94,26 @@ class Op(Primitive):
         return self.reference(xp, *values, **options)  # type: ignore[no-any-return]
 
     def _result(self, y: Any, xp: Namespace, node: Node) -> Any:
+        if self.last is not None:
+            node = Node(node.level, node.xp, ((node, self.last, (y,)),))
         if type(y) is tuple:  # the value, and numbers beside it
             return Tracked(y[0], xp, node), *constants(xp, untracked(y[1:]))
         return Tracked(y, xp, node)
 
 
-def op(reference: Reference, *, saves: bool = False, **adjoints: Reference) -> Op:
+def op(reference: Reference, *, saves: bool = False, last: Reference | None = None, **adjoints: Reference) -> Op:
     """Make an op.
 
     Args:
         reference: the forward, ``(xp, *arrays, **options)``. Its options are keyword-only.
         saves: the forward answers ``(y, saved)``, and adjoints may ask for ``saved``.
             Its ``y`` may be a tuple: the result that has a gradient, and others that are constants.
+        last: ``(xp, g, y)``, the adjoint of the last step of the forward. The other adjoints get what it
+            answers, which is computed once for all of them.
         adjoints: for each array argument that has a derivative, ``(xp, g, ...)``, whose other
             parameters are picked by name as in ``nnx.tape.rule``.
     """
-    return Op(reference, adjoints, saves=saves)
+    return Op(reference, adjoints, saves=saves, last=last)
 
 
 def replaceable(reference: Reference) -> Reference:

@@ -6,6 +6,7 @@ from math import prod
 
 from nnx._typing import Array, Namespace
 from nnx.ops._op import op
+from nnx.ops.rectifier import relu_forward, relu_x
 
 
 def linear_forward(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -51,4 +52,10 @@ def _rows(xp: Namespace, x: Array) -> Array:
     return x if len(x.shape) == 2 else xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
+def linear_relu_forward(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """The affine map and the rectifier in one, y = max(x W + b, 0), with the arguments and the result of ``linear``."""
+    return relu_forward(xp, linear_forward(xp, x, weight, bias))
+
+
 linear = op(linear_forward, x=linear_x, weight=linear_weight, bias=linear_bias)
+linear_relu = op(linear_relu_forward, last=relu_x, x=linear_x, weight=linear_weight, bias=linear_bias)

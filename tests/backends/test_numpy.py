@@ -38,7 +38,7 @@ def test_values_can_be_read_at_once():
 
 
 def test_kernels_are_the_table_of_the_module():
-    assert backend.kernels is KERNELS
+    assert backend.kernels("native") is KERNELS
     assert all(callable(kernel) for kernel in KERNELS.values())
 
 

@@ -1,0 +1,86 @@
+"""What compiles a loop, and what a loop may be given.
+
+A loop is a function of arrays and numbers in the part of Python that Numba compiles. Two habits decide whether its
+inner part uses vector instructions: take a slice of each array and count from 0 (``range(start, stop)`` has an
+index that may be negative, and costs a factor of ten), and leave NaN and infinity what they are (``FAST_MATH``).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numba import njit
+
+from nnx._typing import Array, DType
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FAST_MATH = {"arcp", "contract", "nsz", "reassoc"}
+"""Sums may be taken in another order and products fused with sums; NaN and infinity keep their meaning."""
+
+PLAIN = 0x1 | 0x100
+"""The bits of ``flags.num`` of an array that is contiguous in the order of C, and aligned."""
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def loop(function: F) -> F:
+    """Compile a loop at its first call for each combination of dtypes, and keep the result on disk.
+
+    It leaves the lock of the interpreter while it runs. A division by 0 answers infinity, as in NumPy.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH}
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError as error:  # Numba has found no folder that it can write to
+        _warn(str(error))
+        return cast(F, njit(**options)(function))
+    cache = compiled._cache  # a full disk must not end a training run that needs nothing from it
+    cache.save_overload = _forgiving(cache.save_overload)
+    return cast(F, compiled)
+
+
+def _forgiving(save: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(save)
+    def tried(*args: Any) -> None:
+        try:
+            save(*args)
+        except OSError as error:
+            _warn(str(error))
+
+    return tried
+
+
+_told = False
+
+
+def _warn(reason: str) -> None:
+    global _told
+    if not _told:
+        _told = True
+        warnings.warn(
+            "compiled kernels cannot be kept on disk, so each process compiles them anew: set NUMBA_CACHE_DIR to a "
+            f"folder that can be written to ({reason})",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def served(dtype: DType, *arrays: Array | None) -> bool:
+    """Whether loops take these arrays: all of one dtype, float32 or float64, contiguous and aligned."""
+    if dtype not in FLOATS:
+        return False
+    for a in arrays:  # noqa: SIM110  a generator costs more than what it looks at
+        if a is not None and (a.dtype != dtype or a.flags.num & PLAIN != PLAIN):
+            return False
+    return True
+
+
+def rows_of(x: Array) -> Array:
+    """The leading axes of a contiguous array flattened into one."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
