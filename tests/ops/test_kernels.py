@@ -55,6 +55,14 @@ KERNELS = [
 ]
 
 
+def misaligned(x):
+    """A copy that begins at an odd address."""
+    bytes_ = np.empty(x.nbytes + 1, np.uint8)
+    odd = bytes_[1 - bytes_.ctypes.data % 2 :][: x.nbytes].view(x.dtype).reshape(x.shape)
+    odd[...] = x
+    return odd
+
+
 class Draw:
     """Random arrays of a dtype, in a memory layout."""
 
@@ -69,6 +77,8 @@ class Draw:
             x = np.repeat(x, 2, axis=-1)[..., ::2]
         elif self.layout == "reversed" and shape:
             x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+        elif self.layout == "misaligned":
+            x = misaligned(x)
         return x
 
     def labels(self, shape, classes):
@@ -289,7 +299,7 @@ CASES = {
     "summed_to": summed_to_cases,
 }
 IN_PLACE = {"adam_update", "sgd_update"}  # of parameters and state: backends with views may write there
-LAYOUTS = ["contiguous", "fortran", "strided", "reversed"]
+LAYOUTS = ["contiguous", "fortran", "strided", "reversed", "misaligned"]
 
 
 def moved(x, place):
