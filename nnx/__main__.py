@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from nnx import __version__
 from nnx._errors import ArgumentError, NnxError
 from nnx._typing import Backend
 from nnx.backend import Device, choice, device, entry_points, kernels_told, load_backend, load_namespace
+from nnx.warmup import warm_up
 
 EPILOG = """\
 device flags:
@@ -41,12 +43,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="list the backends and their devices",
         description="List the installed backends and their devices, or why a backend cannot run and what to install.",
     )
-    devices.set_defaults(run=print_devices)
+    devices.set_defaults(run=lambda options: print_devices())
+    warmup = commands.add_parser(
+        "warmup",
+        help="compile kernels ahead",
+        description="Compile the kernels of a device by training small networks, so that later runs find them on disk.",
+    )
+    warmup.add_argument("--device", metavar="FLAG", help="a device flag (default: the default device)")
+    warmup.add_argument("--dtype", default="float32", help="the dtype of the networks (default: %(default)s)")
+    warmup.set_defaults(run=lambda options: compile_ahead(options.device, options.dtype))
     options = parser.parse_args(arguments)
     if "run" not in options:
         parser.print_help()
-    else:
-        options.run()
+        return 0
+    try:
+        options.run(options)
+    except NnxError as error:
+        print(f"nnx: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -69,6 +83,18 @@ def print_devices() -> None:
         choice()
     except NnxError as error:
         print(*textwrap.wrap(f"no kernels: {error}", _width()), sep="\n")
+
+
+def compile_ahead(flag: str | None, dtype: str) -> None:
+    """Compile the kernels of a device, and say what takes how long."""
+    start = time.perf_counter()
+    here = device(flag)
+    told = kernels_told(here.backend)
+    print(f"kernels of {here}: {told or 'there are none, and nothing to do'}")
+    if not told:
+        return
+    for done in warm_up(here, dtype=dtype):
+        print(f"{time.perf_counter() - start:6.1f} s  {done}", flush=True)
 
 
 def _default() -> tuple[Device | None, str]:

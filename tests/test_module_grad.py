@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nnx
+from nnx.tape.observe import observe
 
 
 class Running(nnx.Module):
@@ -433,3 +434,22 @@ def test_the_parameters_of_a_copy_of_a_copy(make):
 
     for name, g in nnx.grad(outer)(model).items():
         assert_allclose(g, 6 * model.parameters()[name])
+
+
+def test_nothing_is_computed_that_nobody_asked_for(make):
+    """A step has one derivative for each parameter, and one by the input of each layer but the first."""
+    found = []
+
+    class Watch:
+        def recorded(self, primitive, result):
+            found.append(primitive.name)
+
+        def walked(self, node, derivative, gradient):
+            found.append(derivative.formula.__name__)
+
+    model = nnx.Sequential(nnx.Linear(4, 5), nnx.relu, nnx.Linear(5, 3)).to(nnx.backend.device_of(make(0.0)))
+    x, y = make(np.ones((2, 4))), make([0, 1], "int32")
+    with observe(Watch()):
+        nnx.grad(lambda model: nnx.losses.cross_entropy(model(x), y))(model)
+    back = ["softmax_cross_entropy_logits", "linear_x", "linear_weight", "linear_bias", "relu_x"]
+    assert found == ["linear_relu", "linear", "softmax_cross_entropy", *back, "linear_weight", "linear_bias"]
