@@ -1,4 +1,4 @@
-"""NumPy kernel of the adjoint of ``nnx.ops.embedding``."""
+"""NumPy kernels of the adjoints of ``nnx.ops.embedding``, and of reading rows in general."""
 
 from __future__ import annotations
 
@@ -19,4 +19,17 @@ def embedding_weight(xp: Any, g: Array, weight_shape: tuple[int, ...], ids: Arra
     return found.reshape(rows, features)
 
 
-KERNELS: dict[str, Kernel] = {"embedding_weight": embedding_weight}
+def summed_rows(xp: Any, g: Array, n: int, index: Array) -> Array:
+    """Copy the rows where none is read twice; else as ``embedding_weight``."""
+    features = g.shape[1:]
+    places = index.astype(np.intp, copy=False)
+    seen = np.zeros(n, np.bool_)
+    seen[places] = True
+    if np.count_nonzero(seen) < places.size:
+        return embedding_weight(xp, g, (n, prod(features)), places).reshape(n, *features)
+    found = np.zeros((n, *features), g.dtype)
+    found[places] = g
+    return found
+
+
+KERNELS: dict[str, Kernel] = {"embedding_weight": embedding_weight, "summed_rows": summed_rows}

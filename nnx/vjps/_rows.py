@@ -12,7 +12,7 @@ from __future__ import annotations
 import array_api_compat
 
 from nnx._typing import Array, Namespace
-from nnx.backend import readable
+from nnx.backend import kernels_of, readable
 from nnx.tape.primitive import Primitive, untracked
 from nnx.vjps._rule import raw, rule
 
@@ -32,6 +32,11 @@ def add_rows(xp: Namespace, g: Array, n: int, index: Array) -> Array:
 
 
 def _add_rows_raw(g: Array, xp: Namespace, n: int, index: Array) -> Array:
+    return kernels_of(xp).get("summed_rows", summed_rows)(xp, g, n, index)
+
+
+def summed_rows(xp: Namespace, g: Array, n: int, index: Array) -> Array:
+    """As :func:`add_rows`, of arrays that are not tracked: what a backend may replace."""
     device = array_api_compat.device(g)
     if 0 in g.shape or n == 0:
         return xp.zeros((n, *g.shape[1:]), dtype=g.dtype, device=device)

@@ -23,6 +23,7 @@ from nnx.optim.adam import adam_update
 from nnx.optim.clip import squared_norm
 from nnx.optim.flat import gather_gradients
 from nnx.optim.sgd import sgd_update
+from nnx.vjps._rows import summed_rows
 from nnx.vjps._rule import summed_to
 
 LEADING = [(), (0,), (1,), (5,), (2, 3), (3, 0, 2), (70,)]
@@ -36,7 +37,7 @@ def ops():
 
 def references():
     """Every function that a kernel may replace."""
-    yield from (adam_update, gather_gradients, sgd_update, squared_norm, summed_to)
+    yield from (adam_update, gather_gradients, sgd_update, squared_norm, summed_rows, summed_to)
     for op in ops():
         yield op.reference
         yield from (adjoint.formula for adjoint in op.rule.derivatives.values())
@@ -168,6 +169,25 @@ def softmax_cross_entropy_forward(draw):
             yield (30 * draw(*leading, classes), draw.labels(leading, classes)), {"mean": mean}
 
 
+def activation(draw, options=({},)):
+    yield from (((3 * draw(*leading),), given) for leading in LEADING for given in options)
+
+
+def activation_adjoint(draw, options=((),)):
+    """G, and x or y."""
+    yield from (((draw(*leading), 3 * draw(*leading), *given), {}) for leading in LEADING for given in options)
+
+
+def softmax_forward(draw):
+    yield from (((30 * draw(*leading, classes),), {}) for leading in LEADING for classes in [1, 3, 80])
+    yield from (((draw(3, 4, 5),), {"axis": axis}) for axis in [0, 1, 2, -2])
+
+
+def softmax_adjoint(draw):
+    yield from (((draw(*leading, classes), draw(*leading, classes)), {}) for leading in LEADING for classes in [1, 80])
+    yield from (((draw(3, 4, 5), draw(3, 4, 5), axis), {}) for axis in [0, 1, 2, -2])
+
+
 WINDOWS = [  # (height, width), kernel, options
     ((5, 4), (3, 3), {}),
     ((5, 9), (3, 3), {"padding": 1}),
@@ -232,6 +252,16 @@ def embedding_weight(draw):
         yield (draw(*shape, features), (5, features), draw.labels(shape, 5)), {}
 
 
+def summed_rows_cases(draw):
+    """Rows of any shape, read never, once and more often, and counted from the end."""
+    for shape, n, k in itertools.product([(), (1,), (4,), (2, 3), (3, 0)], [1, 5], [0, 1, 7]):
+        index = (draw.rng.integers(-n, n, k)).astype(draw.rng.choice(["int8", "int32", "int64"]))
+        yield (draw(k, *shape), n, index), {}
+    yield (draw(5, 3), 5, draw.rng.permutation(5)), {}
+    yield (draw(2), 7, np.asarray([6, 2], np.uint64)), {}
+    yield (draw(0, 2), 0, np.zeros(0, np.int64)), {}
+
+
 def sum_squares_forward(draw):
     yield from (((draw(*leading),), {}) for leading in LEADING)
 
@@ -276,27 +306,43 @@ CASES = {
     "conv2d_weight": functools.partial(convolutions, by="weight"),
     "conv2d_x": functools.partial(convolutions, by="x"),
     "dropout_forward": dropout_forward,
+    "elu_forward": functools.partial(activation, options=[{}, {"alpha": 0.5}]),
+    "elu_x": functools.partial(activation_adjoint, options=[(), (0.5,)]),
     "embedding_weight": embedding_weight,
     "gather_gradients": gather_gradients_cases,
     "gather_x": gather_x,
+    "gelu_forward": functools.partial(activation, options=[{}, {"approximate": True}]),
+    "gelu_x": functools.partial(activation_adjoint, options=[(), (True,)]),
     "layer_norm_bias": functools.partial(norm_parameter, batch=False),
     "layer_norm_forward": layer_norm_forward,
     "layer_norm_weight": functools.partial(norm_parameter, batch=False),
     "layer_norm_x": functools.partial(norm_x, batch=False),
+    "leaky_relu_forward": functools.partial(activation, options=[{}, {"slope": 0.3}]),
+    "leaky_relu_x": functools.partial(activation_adjoint, options=[(), (0.3,)]),
     "linear_bias": linear_bias,
     "linear_forward": linear_forward,
     "linear_relu_forward": linear_forward,
     "linear_weight": linear_weight,
     "linear_x": linear_x,
+    "log_softmax_forward": softmax_forward,
+    "log_softmax_x": softmax_adjoint,
     "max_pool2d_forward": max_pool2d_forward,
     "max_pool2d_x": max_pool2d_x,
     "relu_forward": relu_forward,
     "relu_x": relu_x,
     "sgd_update": sgd,
+    "sigmoid_forward": activation,
+    "sigmoid_x": activation_adjoint,
+    "silu_forward": activation,
+    "silu_x": activation_adjoint,
     "softmax_cross_entropy_forward": softmax_cross_entropy_forward,
+    "softmax_forward": softmax_forward,
+    "softmax_x": softmax_adjoint,
     "squared_norm": squared_norm_cases,
     "sum_squares_forward": sum_squares_forward,
+    "summed_rows": summed_rows_cases,
     "summed_to": summed_to_cases,
+    "tanh_x": activation_adjoint,
 }
 IN_PLACE = {"adam_update", "sgd_update"}  # of parameters and state: backends with views may write there
 LAYOUTS = ["contiguous", "fortran", "strided", "reversed", "misaligned"]
