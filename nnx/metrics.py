@@ -10,7 +10,7 @@ import math
 
 from nnx._errors import DTypeError, ShapeError
 from nnx._typing import Array
-from nnx.backend import namespace_of, readable
+from nnx.backend import dtype_kind, namespace_of, readable
 
 __all__ = ["Mean", "accuracy"]
 
@@ -51,7 +51,7 @@ def accuracy(prediction: Array, target: Array) -> Array:
             f"class ids of shape {shape[:-1]} or probabilities of shape {shape} were expected for predictions of "
             f"shape {shape}, got {tuple(target.shape)}"
         )
-    elif not xp.isdtype(target.dtype, "integral"):
+    elif "integer" not in dtype_kind(xp, target.dtype):
         raise DTypeError(f"integer class ids were expected, got dtype {target.dtype}: cast them")
     else:
         label = xp.astype(target, guess.dtype, copy=False)

@@ -110,6 +110,18 @@ def test_a_permutation_has_every_number_once(n, seed):
     assert sorted(order.tolist()) == list(range(n))
 
 
+@pytest.mark.parametrize("n", [2, 1000])
+def test_of_equal_keys_of_a_permutation_the_smaller_number_comes_first(n, monkeypatch):
+    words = np.random.default_rng(0).integers(-2, 2, 2 * n).astype(np.int32)
+    words[:2], words[n : n + 2] = -2, -2  # equal and least
+    monkeypatch.setattr(Generator, "_words", lambda self, count: (nnx.namespace_of(words), words))
+
+    order = Generator(0).permutation(n)
+
+    keys = [(int(high) << 32) ^ int(low) for high, low in zip(words[:n], words[n:], strict=True)]
+    assert order.tolist() == sorted(range(n), key=keys.__getitem__)
+
+
 def test_all_orders_are_equally_likely():
     rng, n = Generator(0), 6000
     counts = dict.fromkeys(itertools.permutations(range(3)), 0)
