@@ -11,6 +11,8 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -42,7 +44,16 @@ def loop(function: F) -> F:
         return cast(F, njit(**options)(function))
     cache = compiled._cache  # a full disk must not end a training run that needs nothing from it
     cache.save_overload = _forgiving(cache.save_overload)
+    index = cache._cache_file
+    index._source_stamp = index._source_stamp, _helpers()
     return cast(F, compiled)
+
+
+@functools.cache
+def _helpers() -> str:
+    """A hash of the files whose functions loops call: Numba itself looks at that of the loop alone."""
+    files = sorted(Path(__file__).parent.glob("_*.py"))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _forgiving(save: Callable[..., None]) -> Callable[..., None]:
