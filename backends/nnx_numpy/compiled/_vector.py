@@ -14,7 +14,14 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 from nnx._typing import Array
-from nnx.ops.erf import _A, _B, _C, _D, _P, _Q
+from nnx.ops.erf import (
+    LARGE_DENOMINATOR,
+    LARGE_NUMERATOR,
+    MIDDLE_DENOMINATOR,
+    MIDDLE_NUMERATOR,
+    SMALL_DENOMINATOR,
+    SMALL_NUMERATOR,
+)
 
 IN_ORDER: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 """What is compiled so keeps the order of its sums. (Without an option of its own it would have that of its caller.)"""
@@ -178,7 +185,11 @@ def _polynomial(coefficients: tuple[Any, ...], x: Any) -> Any:
 @overload(normal, jit_options=IN_ORDER)
 def _normal(x: Any) -> Callable[[Any], Any]:
     float_ = _FLOATS[x]
-    a, b, c, d, p, q = (tuple(float_(k) for k in ks) for ks in (_A, _B, _C, _D, _P, _Q))
+    coefficients = (
+        *(SMALL_NUMERATOR, SMALL_DENOMINATOR, MIDDLE_NUMERATOR),
+        *(MIDDLE_DENOMINATOR, LARGE_NUMERATOR, LARGE_DENOMINATOR),
+    )
+    a, b, c, d, p, q = (tuple(map(float_, each)) for each in coefficients)
     zero, half, one, middle, far = (float_(k) for k in (0, 0.5, 1, 0.46875, 4))
     root, density, tail = float_(sqrt(0.5)), float_(1 / sqrt(2 * pi)), float_(1 / sqrt(pi))
 
