@@ -202,7 +202,7 @@ WINDOWS = [  # (height, width), kernel, options
 def convolutions(draw, *, by=None):
     """Arguments of the forward, and of its adjoints: G, the other array, the shape of what the gradient is by."""
     for (size, kernel, options), (batch, inputs, outputs) in itertools.product(
-        WINDOWS, [(3, 2, 4), (1, 1, 3), (0, 2, 2)]
+        WINDOWS, [(3, 2, 4), (1, 1, 3), (0, 2, 2), (2, 16, 16), (1, 1, 20), (2, 20, 3)]
     ):
         x, weight = draw(batch, *size, inputs), draw(*kernel, inputs, outputs)
         if by is None:
@@ -235,13 +235,13 @@ POOLS = [
 
 
 def max_pool2d_forward(draw):
-    for (size, kernel, stride, padding), batch in itertools.product(POOLS, [0, 2]):
-        yield (draw(batch, *size, 3),), {"kernel_size": kernel, "stride": stride, "padding": padding}
+    for (size, kernel, stride, padding), batch, channels in itertools.product(POOLS, [0, 2], [3, 16]):
+        yield (draw(batch, *size, channels),), {"kernel_size": kernel, "stride": stride, "padding": padding}
 
 
 def max_pool2d_x(draw):
-    for (size, kernel, stride, padding), ties in itertools.product(POOLS, [False, True]):
-        x = draw(2, *size, 3)
+    for (size, kernel, stride, padding), ties, channels in itertools.product(POOLS, [False, True], [3, 16]):
+        x = draw(2, *size, channels)
         x = np.round(x) if ties else x
         y = nnx.to_numpy(nnx.ops.max_pool2d(x, kernel_size=kernel, stride=stride, padding=padding))
         yield (draw(*y.shape), x, y, kernel, stride, padding), {}
