@@ -30,7 +30,7 @@ def mlp(dtype="float32"):
     rng = nnx.Generator(0)
     return nnx.Sequential(
         nnx.Linear(5, 6, rng=rng, dtype=dtype),
-        nnx.relu,
+        nnx.sigmoid,
         nnx.Dropout(0.3, rng=rng),
         nnx.Linear(6, 3, rng=rng, dtype=dtype),
     )
@@ -216,12 +216,12 @@ class TestBackends:
         assert seen - {None} == {str(nnx.device(flag)) for flag in available_backends()}
 
     def test_a_forward_fault_is_named(self, other, replace):
-        replace("relu_forward", lambda xp, x: xp.maximum(x, 0.0) * 1.001)
+        replace("sigmoid_forward", lambda xp, x: 1.001 / (1 + xp.exp(-x)))
         with pytest.raises(AssertionError) as caught:
             check_backends(mlp(), SMALL, backends=[other])
         message = str(caught.value)
         assert message.startswith(
-            f"{other} disagrees with cpu at operation 2, relu: max relative error 1.0e-03 (tolerance"
+            f"{other} disagrees with cpu at operation 2, sigmoid: max relative error 1.0e-03 (tolerance"
         )
         assert "1e-05" in message
         assert message.endswith("; all that was recorded before it (1) agrees")
@@ -233,6 +233,15 @@ class TestBackends:
         )
         with pytest.raises(AssertionError, match=expected):
             check_backends(mlp(), SMALL, backends=[other])
+
+    def test_a_fault_of_the_last_step_of_an_op_is_named(self, other, replace):
+        replace("relu_x", lambda xp, g, y: xp.where(y > 0, 1.001 * g, 0.0))
+        model = nnx.Sequential(nnx.Linear(5, 6, rng=nnx.Generator(0)), nnx.relu, nnx.Linear(6, 3, rng=nnx.Generator(1)))
+        expected = (
+            rf"{other} disagrees with cpu at the gradient of operation 1, linear_relu, by its last step \(relu_x\): max"
+        )
+        with pytest.raises(AssertionError, match=expected):
+            check_backends(model, SMALL, backends=[other])
 
     def test_what_an_op_saves_is_found_where_it_is_used(self, other, replace):
         kernel = nnx.ops.softmax_cross_entropy.reference
@@ -261,8 +270,8 @@ class TestBackends:
         ],
     )
     def test_dtype_shape_and_nan(self, kernel, message, other, replace):
-        replace("relu_forward", kernel)
-        with pytest.raises(AssertionError, match=f"operation 2, relu: {message}"):
+        replace("sigmoid_forward", kernel)
+        with pytest.raises(AssertionError, match=f"operation 2, sigmoid: {message}"):
             check_backends(mlp(), SMALL, backends=[other])
 
     def test_a_wrong_device_is_named(self, flags):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from nnx._typing import Array
-from nnx.backend import HOST, Device, device_of, load_backend, load_namespace, to_numpy
+from nnx.backend import HOST, Device, device_of, is_array, load_backend, load_namespace, to_numpy
 from nnx.tape.node import Node
 from nnx.tape.primitive import Primitive, untracked
 from nnx.tape.rule import Derivative
@@ -43,9 +43,12 @@ class Record:
 
     def walked(self, node: Node, derivative: Derivative, gradient: Array) -> None:
         """A derivative of an operation has been computed."""
-        if node not in self._operations:
+        found = self._operations.get(node)
+        if found is None and is_array(gradient):  # of the last step of an op, whose node leads to that of the op
+            found = self._operations.get(node.edges[0][0])
+        if found is None:
             return  # of a call that is one step (nnx/tape/call.py), whose inputs are compared when they go on
-        number, primitive = self._operations[node]
+        number, primitive = found
         label = f"the gradient of operation {number}, {primitive.name}, by {_argument(primitive, derivative)}"
         self.steps.append(result(label, gradient))
 
@@ -53,7 +56,9 @@ class Record:
 def _argument(primitive: Primitive, derivative: Derivative) -> str:
     """The name of the argument that a derivative is by; and that of its function, if it has one."""
     derivatives = {} if primitive.rule is None else primitive.rule.derivatives
-    name = next((name for name, each in derivatives.items() if derivative in (each, each.whole)), "an argument")
+    name = next((name for name, each in derivatives.items() if derivative in (each, each.whole)), None)
+    if name is None:
+        name = "its last step" if derivative is getattr(primitive, "last", None) else "an argument"
     function = derivative.formula.__name__
     return name if function.startswith("<") else f"{name} ({function})"
 
