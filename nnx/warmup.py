@@ -7,7 +7,7 @@ from typing import Any
 
 from nnx import layers, losses, ops, regularizers
 from nnx._typing import Array
-from nnx.backend import Device, asarray, device, named_dtype
+from nnx.backend import Device, asarray, device, named_dtype, namespace_of
 from nnx.grad import value_and_grad, vjp
 from nnx.layers import Sequential
 from nnx.optim import SGD, Adam, AdamW, Optimizer
@@ -47,15 +47,11 @@ def warm_up(flag: str | Device | None = None, *, dtype: str = "float32") -> Iter
             _train(model, x, loss, optimizer)
         model(x)
         yield name
-    for function, *arrays in (
-        (ops.relu, draw(ROWS * WIDTH)),
-        (ops.softmax, draw(ROWS, WIDTH)),
-        (ops.log_softmax, draw(ROWS, WIDTH)),
-        (lambda x: ops.gather(x, ids(WIDTH, ROWS, 3)), draw(ROWS, WIDTH)),
-    ):
-        value, pull = vjp(function, *arrays)
-        pull(value)
-    yield "functions"
+    for function in _functions(ids):
+        for shape in ((ROWS, WIDTH), (ROWS * WIDTH,)):
+            value, pull = vjp(function, draw(*shape))
+            pull(value)
+    yield "activations and look-ups"
 
 
 Scene = tuple[str, Any, Array, Callable[[Any, Array], Array], list[Optimizer]]
@@ -101,6 +97,15 @@ def _scenes(options: dict[str, Any], draw: Callable[..., Array], ids: Callable[.
     lookup, head = layers.Embedding(50, WIDTH, **options), layers.Linear(8 * WIDTH, 10, **options)
     words = Sequential(lookup, layers.Flatten(), head)
     yield "embedding", words, ids(50, ROWS, 8), entropy, [Adam(1e-3)]
+
+
+def _functions(ids: Callable[..., Array]) -> Iterator[Callable[[Array], Array]]:
+    """What is differentiated beside the networks."""
+    yield from (ops.relu, ops.leaky_relu, ops.elu, ops.sigmoid, ops.tanh, ops.silu, ops.gelu)
+    yield lambda x: ops.gelu(x, approximate=True)
+    yield from (ops.softmax, ops.log_softmax)
+    yield lambda x: ops.gather(x, ids(WIDTH, *x.shape[:-1], 3))
+    yield lambda x: namespace_of(x).take(x, ids(WIDTH, ROWS), axis=0)
 
 
 def _train(model: Any, x: Array, loss: Callable[[Any, Array], Array], optimizer: Optimizer) -> None:

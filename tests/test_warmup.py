@@ -10,8 +10,8 @@ import textwrap
 
 import pytest
 
-from nnx._errors import DeviceError, DTypeError
 from nnx.__main__ import main
+from nnx._errors import DeviceError, DTypeError
 from nnx.warmup import warm_up
 
 needs_numba = pytest.mark.skipif(not importlib.util.find_spec("numba"), reason="the extra fast is not installed")
@@ -28,9 +28,8 @@ def test_in_another_dtype(device):
 
 @needs_numba
 def test_every_compiled_kernel_is_used(monkeypatch):
-    from nnx_numpy import backend
-
     from nnx.backend import device, library
+    from nnx_numpy import backend
 
     table = backend.kernels("best")
     before = dict(table)
@@ -84,13 +83,15 @@ def test_the_command_says_what_it_does(capsys, monkeypatch):
     assert main(["warmup", "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("kernels of cpu: ")
-    assert lines[-1].endswith(" s  functions")
+    assert lines[-1].endswith(" s  activations and look-ups")
     monkeypatch.setenv("NNX_KERNELS", "reference")
     assert main(["warmup"]) == 0
     assert capsys.readouterr().out == "kernels of cpu: there are none, and nothing to do\n"
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [(["--device", "no"], "unknown device flag 'no'"), (["--dtype", "int8"], "int8")])
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [(["--device", "no"], "unknown device flag 'no'"), (["--dtype", "int8"], "int8")]
+)
 def test_mistakes_are_told_in_a_line(capsys, arguments, expected):
     assert main(["warmup", *arguments]) == 1
     error = capsys.readouterr().err
