@@ -6,8 +6,8 @@ same weights and sees the same batches. The first losses must agree, or the exit
 Each peer has a process of its own. They take turns, in an order that rotates, so that whatever else
 happens on the machine hits all alike; a ratio divides two times of the same round.
 
-`python ci/bench.py import` times `import nnx` instead, and `python ci/bench.py overhead` a single operation and its
-derivative.
+`python ci/bench.py import` times `import nnx` instead, `overhead` a single operation and its derivative, `mnist` whole
+training runs, and `kernels` each compiled kernel.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 from collections.abc import Sequence
 
 import bench_import
+import bench_kernels
+import bench_mnist
 import bench_overhead
 from benchmark import PEERS, report
 from benchmark.machine import describe, limit_threads
@@ -25,16 +27,22 @@ from benchmark.problem import parse
 from benchmark.rounds import REFERENCE, Rounds
 
 SIZES = ("64-32-10@32", "784-128-64-10@64", "784-512-512-10@128", "784-2048-2048-10@512")
+OTHERS = {
+    "import": bench_import.main,
+    "kernels": bench_kernels.main,
+    "mnist": bench_mnist.main,
+    "overhead": bench_overhead.main,
+}
+"""What the first argument may ask for instead."""
+
 DEFAULT_PEERS = [name for name in PEERS if name != "nnx-trainer"]
 QUICK_PEERS = [name for name in DEFAULT_PEERS if name != "torch-compile"]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the benchmark; answer the exit status."""
-    if arguments[:1] == ["import"]:
-        return bench_import.main(arguments[1:])
-    if arguments[:1] == ["overhead"]:
-        return bench_overhead.main(arguments[1:])
+    if arguments and arguments[0] in OTHERS:
+        return OTHERS[arguments[0]](arguments[1:])
     options = _options(arguments)
     limit_threads(options.threads)
     machine = describe(options.threads)

@@ -53,6 +53,7 @@ def train(device: nnx.Device, options: argparse.Namespace) -> None:
         loss=nnx.losses.cross_entropy,
         optimizer=nnx.optim.AdamW(rate),
         metrics=[nnx.metrics.accuracy],
+        capture=True,  # records a step, and replays it
     )
     library = f"{device.backend.name} {device.backend.version()}"
     print(f"Training on {device} with {library}")

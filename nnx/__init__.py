@@ -38,6 +38,7 @@ from nnx._errors import (
     UndeclaredStateError,
 )
 from nnx.backend import Device, asarray, default_device, device, namespace_of, to_numpy
+from nnx.capture import capture
 from nnx.custom import custom_vjp
 from nnx.derivatives import hessian, hvp, jacobian, jvp
 from nnx.grad import grad, stop_gradient, value_and_grad, vjp
@@ -133,6 +134,7 @@ __all__ = [
     "Trainer",
     "UndeclaredStateError",
     "asarray",
+    "capture",
     "celu",
     "constraints",
     "custom_vjp",

@@ -141,8 +141,10 @@ class Plan:
 
     def holds(self) -> bool:
         """Whether the structure is as it was. Lists and dicts can change unseen, so they are compared."""
-        if self._version != _version:
-            return False
+        return self._version == _version and self.containers_hold()
+
+    def containers_hold(self) -> bool:
+        """Whether lists and dicts hold what they did."""
         for container, before in self._containers:
             now = [*container.keys(), *container.values()] if isinstance(container, dict) else container
             if len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True)):

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnx import tree
 from nnx._errors import DifferentiationError, DTypeError
+from nnx._recording import recorder, recorders
 from nnx._typing import Array, DType, Namespace, Tree
 from nnx.backend import asarray, is_array, is_float, library_of, namespace_of
 from nnx.tape.backward import backward
@@ -81,6 +82,8 @@ class Trace:
             self._nodes.append(node)
             self._values.append(array)
             tracked[name] = Tracked(array, xp, node)
+        if recorders and (recording := recorder()):
+            recording.require(self._values[start:], "a model that is differentiated was not found beforehand")
         stand_ins = tracked
         if tracked and self._nodes[start].xp in _reluctant:
             xp = self._nodes[start].xp
@@ -94,6 +97,8 @@ class Trace:
             x = asarray(float(x))
         elif type(x) is complex:
             x = asarray(x)
+        if recorders and (recording := recorder()):
+            x = recording.stand_in(x)
         xp = None if type(x) is Tracked else _spaces.get((type(x), getattr(x, "dtype", None)))
         if xp is None:
             x, xp = held(x), _space(x, name)

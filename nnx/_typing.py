@@ -60,6 +60,16 @@ class Backend(Protocol):
     defers: bool
     """Whether its operators leave a right operand that they do not know to that operand's own."""
 
+    @property
+    def capture(self) -> Any:
+        """How a step is captured by ``nnx.capture``.
+
+        ``None``: not at all. ``"replay"``: its calls are written down and made again. A function or a method: it
+        is given a function from a list of arrays to a list of arrays, and answers one that computes the same,
+        quicker; it may call the given one with arrays that have a shape and a dtype and no values, and only once
+        for arrays of the same shapes and dtypes.
+        """
+
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         """Functions that replace those of ``nnx.ops`` of the same name; none are needed.
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnx._errors import ArgumentError, ShapeError
+from nnx._recording import recorder, recorders
 from nnx._typing import Array, Namespace
 from nnx.backend import HOST, load_backend, load_namespace
 
@@ -132,6 +133,8 @@ class Generator:
         return int(a[0]), int(b[0])
 
     def _host(self) -> tuple[Namespace, Array]:
+        if recorders and (recording := recorder()):
+            recording.note("numbers drawn from an nnx.Generator")
         xp = load_namespace(load_backend(HOST))
         return xp, xp.asarray(self._key, dtype=xp.int32)
 
@@ -169,13 +172,16 @@ class Generator:
         """The numbers 0 … n-1 in random order: an int64 NumPy array.
 
         They are sorted by random keys of 64 bits, so all orders are equally likely up to the chance,
-        below n² / 2⁶⁵, that two keys are equal.
+        below n² / 2⁶⁵, that two keys are equal; the smaller number is then first.
         """
         if n < 0:
             raise ArgumentError(f"a permutation of 0 or more numbers was expected, got {n}")
         xp, bits = self._words(2 * n)
         pairs = xp.astype(bits, xp.int64)
-        return xp.argsort((pairs[:n] << 32) ^ pairs[n:], stable=True)
+        keys = (pairs[:n] << 32) ^ pairs[n:]
+        order = xp.argsort(keys, stable=False)  # five times as fast, and the same where no two keys are equal
+        ascending = xp.take(keys, order)
+        return xp.argsort(keys, stable=True) if xp.any(ascending[1:] == ascending[:-1]) else order
 
 
 def elements_of(shape: Sequence[int]) -> int:

@@ -47,7 +47,7 @@ def row(lines, name):
 class Broken:
     """A plug-in whose ``what`` raises."""
 
-    name, flag, extra, views, one_device, defers = "odd", "odd", "", False, True, True
+    name, flag, extra, views, one_device, defers, capture = "odd", "odd", "", False, True, True, None
 
     def __init__(self, what):
         self.what = what

@@ -25,6 +25,7 @@ class CuPyBackend:
     views = True
     one_device = False
     defers = True
+    capture = None
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         return {}

@@ -9,7 +9,7 @@ labels and permutations come as int64 from the host; a value that does not fit i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,12 @@ class JaxBackend:
 
     def kernels_from(self, which: str) -> str:
         return ""
+
+    def capture(self, function: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
+        """Compiled by XLA."""
+        import jax
+
+        return jax.jit(function)
 
     def load(self) -> Any:
         import jax.numpy

@@ -25,6 +25,7 @@ class NumPyBackend:
     views = True
     one_device = True
     defers = True
+    capture = "replay"
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         """Those of ``nnx_numpy.kernels``; at ``"best"`` with those of ``nnx_numpy.compiled``, if there is Numba."""

@@ -27,6 +27,7 @@ class StrictBackend:
     views = False
     one_device = False
     defers = False
+    capture = None
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         return {}

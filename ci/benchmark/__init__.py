@@ -30,6 +30,7 @@ OTHER_EPSILON = 1e-3
 
 PEERS = {
     "nnx": Entry("benchmark.nnx_peer:ByHand", ("nnx",)),
+    "nnx-capture": Entry("benchmark.nnx_peer:Captured", ("nnx",)),
     "nnx-trainer": Entry("benchmark.nnx_peer:Fit", ("nnx",)),
     "torch": Entry("benchmark.torch_peer:Eager", ("torch",)),
     "torch-compile": Entry("benchmark.torch_peer:Compiled", ("torch",)),

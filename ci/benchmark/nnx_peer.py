@@ -1,4 +1,4 @@
-"""nnx: a loop by hand, and the Trainer."""
+"""nnx: a loop by hand, the same captured, and the Trainer."""
 
 from __future__ import annotations
 
@@ -103,6 +103,22 @@ class ByHand(Peer):
     def _multiply(self, pairs: list[tuple[Any, Any]]) -> None:
         for a, b in pairs:
             self.device.namespace.matmul(a, b)
+
+
+class Captured(ByHand):
+    """The same step, given to ``nnx.capture``."""
+
+    def __init__(self, problem: Problem, device: str) -> None:
+        super().__init__(problem, device)
+        self.captured = nnx.capture(self.update)
+
+    def update(self, model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+        loss, grads = self.value_and_grad(model, x, y)
+        optimizer.update(model, grads)
+        return loss
+
+    def step(self, i: int) -> Any:
+        return self.captured(self.model, self.optimizer, *self.batches[i % BATCHES])
 
 
 class Fit(ByHand):

@@ -18,6 +18,7 @@ from nnx.backend.library import (
     namespace_of,
     native_device,
     readable,
+    register_stand_in,
     register_wrapper,
 )
 from nnx.backend.registry import (
@@ -56,6 +57,7 @@ __all__ = [
     "namespace_of",
     "native_device",
     "readable",
+    "register_stand_in",
     "register_wrapper",
     "to_numpy",
 ]

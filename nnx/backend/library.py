@@ -15,11 +15,12 @@ from nnx.backend.registry import Device, entry_points, load_backend, load_namesp
 
 
 class Library:
-    """What is known of the library of one array type."""
+    """What is known of the library of one array type; ``over``: the library whose arrays it stands for."""
 
-    __slots__ = ("backend", "defers", "name", "namespace", "one_device")
+    __slots__ = ("backend", "defers", "name", "namespace", "one_device", "over")
 
-    def __init__(self, namespace: Namespace, backend: Backend | None) -> None:
+    def __init__(self, namespace: Namespace, backend: Backend | None, *, over: Library | None = None) -> None:
+        self.over = over
         self.namespace = namespace
         self.backend = backend
         self.name: str = namespace.__name__ if backend is None else backend.name
@@ -94,6 +95,12 @@ def register_wrapper(
     readers[kind] = read
 
 
+def register_stand_in(kind: type, library: Library, kernels: Mapping[str, Kernel]) -> None:
+    """Declare an array type that stands for the arrays of ``library.over``, and may be mixed with them."""
+    _libraries[kind] = library
+    _kernels[library.namespace] = kernels
+
+
 def _unwrapped(array: Array) -> Array:
     """The raw array that ``array`` wraps, or is."""
     open_ = wrappers.get(type(array))
@@ -143,7 +150,10 @@ def namespace_of(*arrays: Array) -> Namespace:
         if library is None:
             library, first = found, array
         elif found is not library and found.namespace is not library.namespace:
-            raise _mixed(library, first, found, array)
+            if found.over is not None and found.over.namespace is library.namespace:
+                library, first = found, array
+            elif library.over is None or library.over.namespace is not found.namespace:
+                raise _mixed(library, first, found, array)
         elif not found.one_device:
             a, b = found.backend.device_of(first), found.backend.device_of(array)  # type: ignore[union-attr]
             if a is not None and b is not None and a != b:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnx._arguments import positive
 from nnx._errors import DTypeError, StateError
+from nnx._recording import recorder, recorders
 from nnx._typing import Array, Model
 from nnx.backend import asarray, device_of, library_of, namespace_of, native_device
 from nnx.optim.clip import clip_scale, global_norm
@@ -76,6 +77,8 @@ class Optimizer:
         parameters = model.parameters()
         if self._model is not model:
             self._bind(model, parameters)
+        if recorders and (recording := recorder()):
+            recording.require([group.flat for group in self._groups], "an optimiser was not found beforehand")
         groups = self._groups
         self._check_names(parameters, grads)
         foreign = [group.foreign(parameters) for group in groups]
@@ -150,6 +153,8 @@ class Optimizer:
 
     def _bind(self, model: Model, parameters: Mapping[str, Array]) -> None:
         """Lay out the model's parameters and make the state, or take the loaded one."""
+        if recorders and (recording := recorder()):
+            recording.require_later("the first update of an optimiser")
         if self._model is not None:
             raise StateError(
                 f"this {type(self).__name__} holds the state of another model: make one optimiser for each model, "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnx._typing import Array
+from nnx.backend import readable
+from nnx.capture import capture
 from nnx.grad import value_and_grad
 from nnx.optim import Optimizer
 from nnx.train.feed import Feed
@@ -28,6 +31,7 @@ class Run:
         history: gets the figures of each epoch.
         display: shows how far it is.
         interrupts: says when to stop.
+        captured: whether steps are captured.
     """
 
     def __init__(
@@ -44,12 +48,12 @@ class Run:
         history: History,
         display: Quiet,
         interrupts: Interrupts,
+        captured: bool = False,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._metrics = metrics
         self._penalised = regularizer is not None
-        self._constraints = constraints
         self._guard = guard
         self._validation = validation
         self._history = history
@@ -63,13 +67,33 @@ class Run:
         self._seconds: float | None = None
         self._recorded = True  # whether this epoch is in the history
 
-        def scored(model: Any, x: Array, y: Array) -> tuple[Array, tuple[Any, Array, float | None]]:
+        def scored(model: Any, x: Array, y: Array) -> tuple[Array, tuple[Any, Array]]:
             prediction = model(x)
             value = loss(prediction, y)
-            total = value if regularizer is None else value + regularizer(model)
+            return value if regularizer is None else value + regularizer(model), (prediction, value)
+
+        def guarded(model: Any, x: Array, y: Array) -> tuple[Array, tuple[Any, Array, float | None]]:
+            total, (prediction, value) = scored(model, x, y)
             return total, (prediction, value, guard.read(total, x))
 
-        self._value_and_grad = value_and_grad(scored, has_aux=True)
+        def update(model: Any, gradients: Any) -> None:
+            optimizer.update(model, gradients)
+            for constrain in constraints:
+                constrain(model)
+
+        self._evaluate = value_and_grad(guarded, has_aux=True)
+        self._update = update
+        if captured:
+            # two steps, as the loss is read between them: one that is infinite changes nothing
+            self._replayed = capture(value_and_grad(scored, has_aux=True), warn=False)
+            self._evaluate, self._update = self._evaluate_captured, capture(update, warn=False)
+
+    def _evaluate_captured(self, model: Any, x: Array, y: Array) -> Any:
+        buffers = model.buffers()
+        (total, (prediction, value)), gradients = self._replayed(model, x, y)
+        if readable(total) and not math.isfinite(total):
+            model._rebind(buffers)
+        return (total, (prediction, value, self._guard.read(total, x))), gradients
 
     def epoch(self, number: int, epochs: int, batches: Feed) -> None:
         """Go through ``batches`` once, and evaluate."""
@@ -102,10 +126,8 @@ class Run:
             if batch is None:
                 return
             x, y = batch
-            (total, (prediction, loss, read)), gradients = self._value_and_grad(model, x, y)
-            self._optimizer.update(model, gradients)
-            for constrain in self._constraints:
-                constrain(model)
+            (total, (prediction, loss, read)), gradients = self._evaluate(model, x, y)
+            self._update(model, gradients)
             self._step += 1
             guard.done(total, read)
             self._scores.add(loss if read is None or self._penalised else read, prediction, y)

@@ -45,6 +45,9 @@ class Trainer:
             those without it, so that they can be compared.
         constraints: functions ``(model) -> None``, e.g. of :mod:`nnx.constraints`, that are called after
             each update, in their order.
+        capture: capture the steps, as :func:`nnx.capture` does: the history and the model are the same, and what
+            Python does in the model, the loss, the regulariser and the constraints beside computing is done in
+            the first steps alone. What cannot be captured runs plainly, and nothing is said.
 
     Attributes:
         history: the :class:`History` of all fits.
@@ -74,6 +77,7 @@ class Trainer:
         metrics: Iterable[Metric] = (),
         regularizer: Callable[[Any], Array] | None = None,
         constraints: Iterable[Callable[[Any], None]] = (),
+        capture: bool = False,
     ) -> None:
         if not isinstance(model, Module):
             raise ArgumentError(
@@ -103,6 +107,7 @@ class Trainer:
         self.optimizer = optimizer
         self.metrics = by_name(metrics)
         self.regularizer = regularizer
+        self.capture = bool(capture)
         self.history = History()
         self.steps = 0
 
@@ -162,6 +167,7 @@ class Trainer:
                 history=self.history,
                 display=display,
                 interrupts=interrupts,
+                captured=self.capture,
             )
             try:
                 for epoch in range(1, epochs + 1):
