@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnx._typing import Array, Kernel
-from nnx.ops.softmax import label_error
+from nnx.ops.softmax import label_dtype_error, label_error
 from nnx_numpy import conv, dropout, embedding, gather, norm, optim, pool
 
 
@@ -90,6 +90,8 @@ def relu_x(xp: Any, g: Array, y: Array) -> Array:
 
 def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean: bool = False) -> tuple[Array, Array]:
     """Work in one buffer, and look the label's logit up instead of masking all others."""
+    if labels.dtype.kind not in "iu":
+        raise label_dtype_error(labels)
     z, ids = logits if logits.ndim == 2 else _rows(logits), labels.reshape(-1)
     if not ids.dtype.isnative:
         ids = ids.astype(ids.dtype.newbyteorder("="))

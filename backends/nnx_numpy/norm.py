@@ -93,6 +93,7 @@ def batch_norm_forward(
     count = prod(x.shape[:-1])
     if count < 2 or not _served(x, weight, bias):
         return reference.batch_norm_forward(xp, x, weight, bias, eps=eps)
+    reference.require_parameters(x.shape[-1:], weight, bias)
     channels, dtype = x.shape[-1], x.dtype
     rows = np.ascontiguousarray(x).reshape(count, channels)
     normal, y = np.empty_like(rows), np.empty_like(rows)
@@ -175,6 +176,7 @@ def layer_norm_forward(
     """One pass: a chunk is done with before the next."""
     if len(x.shape) < axes or not _served(x, weight, bias):
         return reference.layer_norm_forward(xp, x, weight, bias, axes=axes, eps=eps)
+    reference.require_parameters(x.shape[-axes:], weight, bias)
     length, dtype = prod(x.shape[-axes:]), x.dtype
     rows = np.ascontiguousarray(x).reshape(-1, length)
     normal, y = np.empty_like(rows), np.empty_like(rows)

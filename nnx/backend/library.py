@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -75,9 +76,14 @@ class _Kernels(dict[Namespace, Mapping[str, Kernel]]):
     def __missing__(self, xp: Namespace) -> Mapping[str, Kernel]:
         if xp not in _backends:
             return _NO_KERNELS
-        return self.setdefault(xp, kernels_in_use(_backends[xp]))
+        with _lock:  # a table remembers what it has compiled: there must not be two
+            found = self.get(xp)
+            if found is None:
+                found = self[xp] = kernels_in_use(_backends[xp])
+        return found
 
 
+_lock = threading.RLock()
 _NO_KERNELS: Mapping[str, Kernel] = MappingProxyType({})
 _backends: dict[Namespace, Backend] = {}
 _kernels = _Kernels()

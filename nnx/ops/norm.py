@@ -20,6 +20,16 @@ Saved = tuple[Array, Array]
 """x̂ as a matrix of rows, and 1 / σ."""
 
 
+def require_parameters(features: tuple[int, ...], *parameters: Array | None) -> None:
+    """Raise ``ShapeError`` unless weight and bias, where there are any, have the shape of the features."""
+    for p in parameters:
+        if p is not None and p.shape != features:
+            raise ShapeError(
+                f"a weight and a bias of normalisation have the shape of the features, {tuple(features)}; "
+                f"got {tuple(p.shape)}"
+            )
+
+
 def batch_norm_forward(
     xp: Namespace, x: Array, weight: Array | None = None, bias: Array | None = None, *, eps: float = 1e-5
 ) -> tuple[tuple[Array, Array, Array], Saved]:
@@ -38,7 +48,8 @@ def batch_norm_forward(
         y, of the shape and dtype of x; μ and σ², shape (channels,), through which no gradient flows.
 
     Raises:
-        ShapeError: there is no more than one value for each channel, so that y would not depend on x.
+        ShapeError: there is no more than one value for each channel, so that y would not depend on x; weight or
+            bias has another shape.
     """
     channels = x.shape[-1] if x.shape else 0
     count = prod(x.shape[:-1])
@@ -48,6 +59,7 @@ def batch_norm_forward(
             f"shape {tuple(x.shape)}, with {count if channels else 0}: give it batches of two examples or more, e.g. "
             "with drop_last=True of nnx.data.batches"
         )
+    require_parameters((channels,), weight, bias)
     rows, mean, var, inverse = _normalised(xp, xp.reshape(x, (count, channels)), 0, eps)
     y = xp.reshape(_affine(xp, rows, weight, bias, x.dtype), x.shape)
     return (y, xp.reshape(mean, (channels,)), xp.reshape(var, (channels,))), (rows, inverse)
@@ -97,7 +109,7 @@ def layer_norm_forward(
         y, of the shape and dtype of x.
 
     Raises:
-        ShapeError: x has fewer axes, or no feature.
+        ShapeError: x has fewer axes, or no feature; weight or bias has another shape.
     """
     features = x.shape[-axes:]
     length = prod(features)
@@ -106,6 +118,7 @@ def layer_norm_forward(
             f"layer normalisation over the last {axes} axes needs that many, and at least one feature; got shape "
             f"{tuple(x.shape)}"
         )
+    require_parameters(features, weight, bias)
     rows, _, _, inverse = _normalised(xp, xp.reshape(x, (prod(x.shape[:-axes]), length)), 1, eps)
     y = _affine(xp, rows, _flat(xp, weight), _flat(xp, bias), x.dtype)
     return xp.reshape(y, x.shape), (rows, inverse)

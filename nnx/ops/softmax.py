@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from nnx._errors import LabelError
+from nnx._errors import DTypeError, LabelError
 from nnx._typing import Array, Namespace
-from nnx.backend import namespace_of, native_device, readable
+from nnx.backend import dtype_kind, namespace_of, native_device, readable
 from nnx.ops._op import op
 from nnx.tape.primitive import untracked
 
@@ -60,8 +60,14 @@ def softmax_cross_entropy_forward(
     Returns:
         The loss of each example, shape (...), or their mean; and, for the adjoint, the derivative
         softmax(z) - one_hot(label), divided by the number of examples for the mean.
+
+    Raises:
+        DTypeError: the labels are no integers.
+        LabelError: one is out of range.
     """
     classes = logits.shape[-1]
+    if "integer" not in dtype_kind(xp, labels.dtype):
+        raise label_dtype_error(labels)
     check_labels(labels, classes)
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     e = xp.exp(shifted)
@@ -96,6 +102,11 @@ def check_labels(labels: Array, classes: int) -> None:
     low, high = int(xp.min(labels)), int(xp.max(labels))
     if low < 0 or high >= classes:
         raise label_error(low, high, classes)
+
+
+def label_dtype_error(labels: Array) -> DTypeError:
+    """The error for labels that are no integers."""
+    return DTypeError(f"integer class ids were expected, got dtype {labels.dtype}: cast them")
 
 
 def label_error(low: int, high: int, classes: int) -> LabelError:

@@ -174,3 +174,16 @@ def test_layer_norm_without_features(shape, axes, make):
 
 def test_layer_norm_of_no_examples(make):
     assert layer_norm(make(np.zeros((0, 3)))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 1000])
+@pytest.mark.parametrize("op", [nnx.ops.batch_norm, nnx.ops.layer_norm])
+def test_parameters_of_another_length_are_refused(op, length, make):
+    x, good, bad = make(np.ones((6, 4))), make(np.ones(4)), make(np.ones(length))
+    for parameters in ((bad, None), (None, bad), (good, bad), (bad, good)):
+        with pytest.raises(nnx.ShapeError, match=rf"have the shape of the features, \(4,\); got \({length},\)"):
+            op(x, *parameters)
+        with pytest.raises(nnx.ShapeError):
+            nnx.vjp(op, x, *parameters)
+    with pytest.raises(nnx.ShapeError):
+        op(x, make(1.0))

@@ -129,3 +129,9 @@ def test_labels_of_another_byte_order():
     swapped = ids.astype(ids.dtype.newbyteorder())
     expected = nnx.ops.softmax_cross_entropy(logits, ids)
     np.testing.assert_array_equal(nnx.ops.softmax_cross_entropy(logits, swapped), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool"])
+def test_labels_that_are_no_integers_are_refused(dtype, make):
+    with pytest.raises(nnx.DTypeError, match=r"integer class ids were expected, got dtype .*: cast them"):
+        nnx.ops.softmax_cross_entropy(make([[1.0, 2.0], [3.0, 4.0]]), make([0, 1], dtype))

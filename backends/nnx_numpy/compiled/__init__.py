@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import pkgutil
+import re
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from nnx import ops
-from nnx._errors import NnxError
 from nnx._typing import Kernel
 
 _told = False
@@ -27,10 +27,12 @@ def table(native: Mapping[str, Kernel]) -> Mapping[str, Kernel]:
     one warning says why.
     """
     try:
+        if import_module("numba").config.DISABLE_JIT:
+            return native  # loops in Python, for those who look for a mistake in their own
         compiled = families()
         import_module("nnx_numpy.compiled._progress").watch()
     except Exception as error:  # anything may be wrong with an installation
-        _warn(f"Numba cannot be used: {error!r}")
+        _warn("Numba cannot be used", error)
         return native
     kernels = dict(native)
     for name, kernel in compiled.items():
@@ -51,15 +53,18 @@ def _tried(kernels: dict[str, Kernel], name: str, kernel: Kernel, native: Kernel
 
     @functools.wraps(kernel)
     def first(xp: Any, *args: Any, **options: Any) -> Any:
+        now = kernels[name]
+        if now is not first:  # somebody has kept this
+            return now(xp, *args, **options)
+        from numba.core.errors import NumbaError
+
         try:
             answer = kernel(xp, *args, **options)
-        except NnxError:  # the arguments are wrong
-            raise
-        except Exception as error:
+        except (NumbaError, OSError, NotImplementedError, SystemError) as error:
             instead = native or _reference(name)
-            answer = instead(xp, *args, **options)  # raises too, if the arguments are wrong
+            answer = instead(xp, *args, **options)
             kernels[name] = instead
-            _warn(f"Numba cannot compile {name}: {error!r}")
+            _warn(f"Numba cannot compile {name}", error)
             return answer
         kernels[name] = kernel
         return answer
@@ -74,12 +79,14 @@ def _reference(name: str) -> Kernel:
     return found
 
 
-def _warn(reason: str) -> None:
+def _warn(what: str, error: Exception) -> None:
     global _told
     if not _told:
         _told = True
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().partition("\n")[0]
         warnings.warn(
-            f"{reason}. Slower kernels serve instead; reinstall numba, or set NNX_KERNELS=native to do without it",
+            f"{what} ({type(error).__name__}: {reason}). Slower kernels serve instead; reinstall numba, or set "
+            "NNX_KERNELS=native to do without it",
             RuntimeWarning,
             stacklevel=2,
         )

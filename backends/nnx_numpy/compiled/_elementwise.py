@@ -28,7 +28,7 @@ def elementwise(loop: Callable[..., None], *arrays: Array, options: tuple[Any, .
 
     The loop gets arrays of one or two axes, and flattens these. From ``LARGE`` elements on, threads share the work.
     """
-    new = np.empty_like(arrays[0])
+    new = np.empty_like(arrays[0], subok=False)
     if new.size < LARGE:
         if new.ndim <= 2:
             loop(*arrays, new, *options)

@@ -7,8 +7,10 @@ index that may be negative, and costs a factor of ten), and leave NaN and infini
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from hashlib import sha256
@@ -19,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from nnx._typing import Array, DType
+from nnx_numpy.compiled._simd import REGISTERS, WIDTH
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,18 +45,35 @@ def loop(function: F) -> F:
     except RuntimeError as error:  # Numba has found no folder that it can write to
         _warn(str(error))
         return cast(F, njit(**options)(function))
-    cache = compiled._cache  # a full disk must not end a training run that needs nothing from it
+    cache = compiled._cache  # a full disk, or a damaged file, must not end a training run that needs nothing from it
     cache.save_overload = _forgiving(cache.save_overload)
+    cache.load_overload = _mending(cache, cache.load_overload)
     index = cache._cache_file
-    index._source_stamp = index._source_stamp, _helpers()
+    index._source_stamp = index._source_stamp, _helpers(), WIDTH, REGISTERS
     return cast(F, compiled)
+
+
+def _mending(cache: Any, load: Callable[..., Any]) -> Callable[..., Any]:
+    """Begin with an empty cache where a file in it cannot be read."""
+
+    @functools.wraps(load)
+    def tried(*args: Any) -> Any:
+        try:
+            return load(*args)
+        except Exception:  # anything may be in a damaged file
+            with contextlib.suppress(OSError):
+                cache.flush()
+            return None
+
+    return tried
 
 
 @functools.cache
 def _helpers() -> str:
-    """A hash of the files whose functions loops call: Numba itself looks at that of the loop alone."""
-    files = sorted(Path(__file__).parent.glob("_*.py"))
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    """A hash of the files whose functions and constants loops use: Numba itself looks at that of the loop alone."""
+    of_nnx = [Path(sys.modules[name].__file__ or "") for name in ("nnx.ops.erf", "nnx.random")]
+    files = [*sorted(Path(__file__).parent.glob("_*.py")), *of_nnx]
+    return sha256(b"".join(file.read_bytes() for file in files if file.exists())).hexdigest()
 
 
 def _forgiving(save: Callable[..., None]) -> Callable[..., None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -44,6 +45,7 @@ class _Watch(event.Listener):
                 self._spent += time.perf_counter() - self._start.pop(thread)
 
 
+@functools.cache
 def watch() -> None:
     """Tell the user, once, when compiling takes long. What is found on disk is not compiled."""
     event.register("numba:compile", _Watch())  # type: ignore[no-untyped-call]

@@ -14,8 +14,6 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from nnx._errors import ArgumentError
-
 VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 PART = 1 << 20
 """Elements of a part, for a loop of a few operations an element."""
@@ -24,15 +22,12 @@ PART = 1 << 20
 def count() -> int:
     """How many threads loops may use: as ``NUMBA_NUM_THREADS`` or ``OMP_NUM_THREADS`` says, else one for each CPU.
 
-    Raises:
-        ArgumentError: the variable is no whole number of 1 or more.
+    A variable that says no whole number of 1 or more is passed over: Numba and OpenMP have their own opinions of it.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for name in VARIABLES:
         text = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP takes a list, of which the first counts
-        if text:
-            if not text.isdigit() or int(text) < 1:
-                raise ArgumentError(f"{name} is a whole number of 1 or more, got {text!r}")
+        if text.isdigit() and int(text) >= 1:
             return min(int(text), cpus)
     return cpus
 

@@ -31,7 +31,7 @@ def dropout_forward(xp: Any, x: Array, key: Array, step: Array, *, rate: float) 
         return native.dropout_forward(xp, x, key, step, rate=rate)
     least, scale = drop_threshold(rate), 1 / (1 - rate)
     k0, k1, count = int(key[0]), int(key[1]), int(step[0])
-    y, mask = np.empty_like(x), np.empty_like(x)
+    y, mask = np.empty_like(x, subok=False), np.empty_like(x, subok=False)
     a, b, c = (x, y, mask) if x.ndim <= 2 else (x.reshape(-1), y.reshape(-1), mask.reshape(-1))
     if x.size < LARGE:
         _dropout(a, k0, k1, count, 0, least, scale, b, c)

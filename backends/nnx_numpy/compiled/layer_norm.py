@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnx._typing import Array, DType, Kernel
+from nnx.ops.norm import require_parameters
 from nnx_numpy import norm as native
 from nnx_numpy.compiled._loop import loop, served
 from nnx_numpy.compiled.norm import batch_norm_bias, batch_norm_weight, or_ones, or_zeros
@@ -61,6 +62,7 @@ def layer_norm_forward(
     """One pass: a row is done with before the next."""
     if len(x.shape) < axes or not x.size or not served(x.dtype, x, weight, bias):
         return native.layer_norm_forward(xp, x, weight, bias, axes=axes, eps=eps)
+    require_parameters(x.shape[-axes:], weight, bias)
     length, dtype = prod(x.shape[-axes:]), x.dtype
     rows = x.reshape(-1, length)
     normal, y, inverse = np.empty(rows.shape, dtype), np.empty(rows.shape, dtype), np.empty((rows.shape[0], 1), dtype)
@@ -72,6 +74,8 @@ def layer_norm_x(xp: Any, g: Array, saved: Any, x_dtype: DType, weight: Array | 
     """One pass."""
     normal, inverse = saved
     if not g.size or x_dtype != g.dtype or not served(g.dtype, g, normal, inverse, weight):
+        return native.layer_norm_x(xp, g, saved, x_dtype, weight)
+    if weight is not None and weight.size != normal.shape[1]:
         return native.layer_norm_x(xp, g, saved, x_dtype, weight)
     result = np.empty(normal.shape, g.dtype)
     rows = g.reshape(normal.shape)

@@ -18,7 +18,7 @@ def linear_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) 
     """Add the bias in place."""
     y = np.dot(x if x.ndim == 2 else rows_of(x), weight)
     if bias is not None:
-        if bias.shape == y.shape[1:] and served(y.dtype, bias):
+        if bias.ndim == 1 and bias.shape == y.shape[1:] and served(y.dtype, bias):
             _add_bias(y, bias)
         else:
             y = y + bias
@@ -30,7 +30,7 @@ def linear_relu_forward(xp: Any, x: Array, weight: Array, bias: Array | None = N
     y = np.dot(x if x.ndim == 2 else rows_of(x), weight)
     if bias is None:
         y = np.maximum(y, 0.0, out=y)
-    elif bias.shape == y.shape[1:] and served(y.dtype, bias):
+    elif bias.ndim == 1 and bias.shape == y.shape[1:] and served(y.dtype, bias):
         _add_bias_relu(y, bias)
     else:
         y = np.maximum(y + bias, 0.0)

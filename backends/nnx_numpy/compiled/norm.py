@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnx._typing import Array, DType, Kernel
+from nnx.ops.norm import require_parameters
 from nnx_numpy import norm as native
 from nnx_numpy.compiled._loop import loop, rows_of, served
 
@@ -210,6 +211,7 @@ def batch_norm_forward(
     count = prod(x.shape[:-1])
     if count < 2 or not x.size or not served(x.dtype, x, weight, bias):
         return native.batch_norm_forward(xp, x, weight, bias, eps=eps)
+    require_parameters(x.shape[-1:], weight, bias)
     channels, dtype = x.shape[-1], x.dtype
     normal, y, inverse = np.empty((count, channels), dtype), np.empty(x.shape, dtype), np.empty((1, channels), dtype)
     mean, var = np.empty(channels, dtype), np.empty(channels, dtype)
@@ -221,6 +223,7 @@ def batch_norm_forward(
 def batch_norm_x(xp: Any, g: Array, saved: Any, x_dtype: DType, weight: Array | None = None) -> Array:
     """Two passes."""
     normal, inverse = saved
+    require_parameters(normal.shape[1:], weight)
     if not g.size or x_dtype != g.dtype or not served(g.dtype, g, normal, inverse, weight):
         return native.batch_norm_x(xp, g, saved, x_dtype, weight)
     result = np.empty(g.shape, g.dtype)

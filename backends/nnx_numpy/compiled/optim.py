@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nnx._typing import Array, Kernel, Namespace
+from nnx._typing import Array, DType, Kernel, Namespace
 from nnx_numpy import optim as native
 from nnx_numpy.compiled._loop import FLOATS, loop
 
@@ -26,6 +26,9 @@ TOGETHER = 4096
 
 MOVED = 1024
 """From so many elements on it pays to move the state."""
+
+
+LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in FLOATS}
 
 
 @loop
@@ -215,7 +218,7 @@ def squared_norm(xp: Namespace, gradients: Sequence[Array]) -> Any:
     dtype = gradients[0].dtype
     if dtype not in FLOATS:
         return native.squared_norm(xp, gradients)
-    return dtype.type(sum([_squares(g.ravel()) for g in gradients]))
+    return _narrow(dtype, sum([_squares(g.ravel()) for g in gradients]))
 
 
 def sum_squares_forward(xp: Namespace, x: Array) -> Any:
@@ -223,7 +226,12 @@ def sum_squares_forward(xp: Namespace, x: Array) -> Any:
     dtype = x.dtype
     if dtype not in FLOATS:
         return native.sum_squares_forward(xp, x)
-    return dtype.type(_squares(x.ravel()))
+    return _narrow(dtype, _squares(x.ravel()))
+
+
+def _narrow(dtype: DType, total: float) -> Any:
+    """A number in a dtype; infinite, without a warning, where it is too large."""
+    return dtype.type(math.inf if total > LARGEST[dtype] else total)
 
 
 def _writable(a: Array) -> bool:

@@ -28,7 +28,7 @@ def relu_x(xp: Any, g: Array, y: Array) -> Array:
         return kernels.relu_x(xp, g, y)
     if g.ndim > 2 or g.size >= LARGE:
         return elementwise(_relu_x, g, y)
-    out = np.empty_like(g)  # what is called most, without a detour
+    out = np.empty_like(g, subok=False)  # what is called most, without a detour
     _relu_x(g, y, out)
     return out
 

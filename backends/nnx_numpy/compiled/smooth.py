@@ -14,6 +14,7 @@ from nnx_numpy.compiled._vector import exp, expm1, normal, sigmoid
 SMALL = 400  # elements up to which four calls of NumPy take less time than that of a loop
 SLOPE = 2 * sqrt(2 / pi)  # ½ (1 + tanh u) = sigmoid(2u)
 CUBIC = 0.044715
+FAR = 1e4  # beyond which gelu is x, or 0, and a square of x is too large to compute with
 
 
 def sigmoid_forward(xp: Any, x: Array) -> Array:
@@ -134,11 +135,13 @@ def _gelu_approximate(x: Array, y: Array) -> None:
 def _gelu_approximate_x(g: Array, x: Array, out: Array) -> None:
     a, b, c = g.reshape(g.size), x.reshape(x.size), out.reshape(out.size)
     slope, cubic, triple = g.dtype.type(SLOPE), g.dtype.type(SLOPE * CUBIC), g.dtype.type(3 * SLOPE * CUBIC)
-    one = g.dtype.type(1)
+    one, far = g.dtype.type(1), g.dtype.type(FAR)
     for i in range(a.size):
-        square = b[i] * b[i]
-        u = b[i] * (slope + cubic * square)
-        c[i] = a[i] * sigmoid(u) * (one + b[i] * sigmoid(-u) * (slope + triple * square))
+        z = -far if b[i] < -far else b[i]
+        z = far if z > far else z
+        square = z * z
+        u = z * (slope + cubic * square)
+        c[i] = a[i] * sigmoid(u) * (one + z * sigmoid(-u) * (slope + triple * square))
 
 
 @loop

@@ -36,7 +36,7 @@ def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean
     ):
         return kernels.softmax_cross_entropy_forward(xp, logits, labels, mean=mean)
     ids = labels if labels.dtype == INDEX and labels.flags.carray else labels.astype(INDEX, order="C")
-    slope = np.empty_like(logits)
+    slope = np.empty_like(logits, subok=False)
     z, p = logits, slope
     if z.ndim != 2:
         z, p, ids = rows_of(z), rows_of(p), ids.reshape(-1)
@@ -86,7 +86,7 @@ def log_softmax_x(xp: Any, g: Array, y: Array, axis: int = -1) -> Array:
 
 def _by_rows(function: Callable[..., None], *arrays: Array) -> Array:
     """Call a loop with the rows of arrays of one shape, and of the result."""
-    result = np.empty_like(arrays[0])
+    result = np.empty_like(arrays[0], subok=False)
     rows = (*arrays, result) if result.ndim == 2 else tuple(rows_of(a) for a in (*arrays, result))
     if result.size < LARGE:
         function(*rows)

@@ -52,10 +52,10 @@ class TestCount:
         assert _threads.count() == CPUS
 
     @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
-    def test_nonsense_is_an_error(self, monkeypatch, text):
+    def test_nonsense_is_passed_over(self, monkeypatch, text):
         monkeypatch.setenv("NUMBA_NUM_THREADS", text)
-        with pytest.raises(nnx.ArgumentError, match=f"NUMBA_NUM_THREADS is a whole number of 1 or more, got '{text}'"):
-            _threads.count()
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert _threads.count() == CPUS
 
 
 class TestSpread:
@@ -155,45 +155,35 @@ def large_cases():
     def draw(*shape):
         return rng.standard_normal(shape, dtype="float32")
 
-    options = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
-    yield (
-        "adam_update",
-        lambda: (draw(LARGE), [draw(LARGE)], draw(LARGE), draw(LARGE) ** 2, np.int32(3), 0.1, None),
-        options,
-    )
-    sgd = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.1}
-    yield "sgd_update", lambda: (draw(LARGE), [draw(LARGE)], draw(LARGE), 0.1, 0.5), sgd
-    yield "squared_norm", lambda: ([draw(LARGE), draw(100)],), {}
-    yield "sum_squares_forward", lambda: (draw(LARGE),), {}
     yield "relu_forward", lambda: (draw(LARGE),), {}
     yield "relu_x", lambda: (draw(LARGE), draw(LARGE)), {}
-    yield "linear_bias", lambda: (draw(*LONG),), {}
-    yield "layer_norm_forward", lambda: (draw(*LONG), draw(16), draw(16)), {}
-    yield "batch_norm_forward", lambda: (draw(*LONG), draw(16), draw(16)), {}
     key = np.asarray(Generator(0).spawn_key(), np.int32)
     yield "dropout_forward", lambda: (draw(LARGE), key, np.asarray([1], np.int32)), {"rate": 0.3}
+    yield "gelu_forward", lambda: (draw(LARGE),), {}
+    yield "softmax_forward", lambda: (draw(*LONG),), {}
     yield "softmax_cross_entropy_forward", lambda: (draw(*LONG), rng.integers(0, 16, LONG[0])), {"mean": True}
-    yield "embedding_weight", lambda: (draw(*LONG), (50, 16), rng.integers(0, 50, LONG[0])), {}
     yield "conv2d_forward", lambda: (draw(40, 28, 28, 8), draw(3, 3, 8, 8), draw(8)), {}
     yield "conv2d_weight", lambda: (draw(40, 26, 26, 8), draw(40, 28, 28, 8), (3, 3, 8, 8)), {}
     yield "conv2d_x", lambda: (draw(40, 26, 26, 8), draw(3, 3, 8, 8), (40, 28, 28, 8)), {}
     yield "max_pool2d_forward", lambda: (draw(40, 40, 40, 32),), {"kernel_size": 2}
 
 
+@pytest.mark.skipif(CPUS < 2, reason="there is one processor")
 @pytest.mark.parametrize(
     ("name", "make", "options"), list(large_cases()), ids=lambda x: x if isinstance(x, str) else ""
 )
-def test_results_do_not_depend_on_the_number_of_threads(name, make, options, team):
+def test_results_do_not_depend_on_the_number_of_threads(name, make, options, team, monkeypatch):
     kernel, xp = backend.kernels("best")[name], nnx.device("cpu").namespace
+    asked = []
+    ask = _threads._Team.ask
+    monkeypatch.setattr(_threads._Team, "ask", lambda self, *work: asked.append(work) or ask(self, *work))
     arguments = make()
     found = []
     for threads in (1, CPUS):
         team(threads)
-        copies = [
-            [a.copy() for a in x] if isinstance(x, list) else x.copy() if isinstance(x, np.ndarray) else x
-            for x in arguments
-        ]
-        found.append(flat(kernel(xp, *copies, **options)))
+        assert not asked
+        found.append(flat(kernel(xp, *arguments, **options)))
+    assert asked, "one thread has done it all"
     assert len(found[0]) == len(found[1])
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)
