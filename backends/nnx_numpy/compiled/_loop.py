@@ -39,7 +39,20 @@ def loop(function: F) -> F:
 
     It leaves the lock of the interpreter while it runs. A division by 0 answers infinity, as in NumPy.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH}
+    return _compiled(function, FAST_MATH)
+
+
+def exact_loop(function: F) -> F:
+    """As :func:`loop`, and each operation is rounded as it is written: an element has the same bits wherever it lies.
+
+    For loops whose vectors begin at an address, so that the same element may be among the first ones, which are
+    computed alone.
+    """
+    return _compiled(function, False)
+
+
+def _compiled(function: F, fast_math: set[str] | bool) -> F:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fast_math}
     try:
         compiled = njit(cache=True, **options)(function)
     except RuntimeError as error:  # Numba has found no folder that it can write to

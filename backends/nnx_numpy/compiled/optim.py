@@ -16,7 +16,7 @@ import numpy as np
 
 from nnx._typing import Array, DType, Kernel, Namespace
 from nnx_numpy import optim as native
-from nnx_numpy.compiled._loop import FLOATS, loop
+from nnx_numpy.compiled._loop import FLOATS, exact_loop, loop
 
 LINE = 64
 """Bytes of a line of the cache, and of the longest vector registers."""
@@ -31,7 +31,7 @@ MOVED = 1024
 LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in FLOATS}
 
 
-@loop
+@exact_loop
 def _adam(
     parameters: Array,
     g: Array,
@@ -75,7 +75,7 @@ def _adam(
     return alike
 
 
-@loop
+@exact_loop
 def _sgd(
     parameters: Array,
     g: Array,

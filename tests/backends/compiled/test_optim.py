@@ -187,3 +187,29 @@ def test_other_dtypes_are_left_to_numpy():
         assert a.dtype == np.float16
         np.testing.assert_array_equal(a, b)
     assert compiled.squared_norm(XP, gradients) == native.squared_norm(XP, gradients)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [9, 100, 1000])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("update", ["adam", "sgd"])
+def test_bits_do_not_depend_on_where_arrays_lie(update, momentum, n, dtype):
+    """A run that goes on from a checkpoint has its arrays elsewhere."""
+    rng = np.random.default_rng(0)
+    values = [np.abs(rng.standard_normal(n)).astype(dtype) for _ in range(4)]
+    found = []
+    for offset in range(16):
+        arrays = [np.empty(n + 64, dtype)[offset * (k + 1) % 16 :][:n] for k in range(4)]
+        for array, value in zip(arrays, values, strict=True):
+            array[:] = value
+        p, g, m, v = arrays
+        if update == "adam":
+            options = {"beta1": momentum, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1, "decoupled": False}
+            found.append(compiled.adam_update(np, p, [g], m, v, np.int32(3), 0.01, 0.7, **options))
+        else:
+            options = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": 0.0}
+            p, m = compiled.sgd_update(np, p, [g], m if momentum else None, 0.01, 0.7, **options)
+            found.append([p] if m is None else [p, m])
+    for each in found[1:]:
+        for a, b in zip(each, found[0], strict=True):
+            np.testing.assert_array_equal(a, b)
