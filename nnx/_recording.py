@@ -26,6 +26,9 @@ class Recorder(Protocol):
     def require_later(self, what: str) -> None:
         """Raise: what comes cannot be recorded, and does not happen in the next step again."""
 
+    def constant(self, array: Array) -> None:
+        """``array`` was made of numbers of Python, and is in each step."""
+
     def stand_in(self, array: Array) -> Array:
         """What is recorded in place of ``array``, a constant of the step."""
 

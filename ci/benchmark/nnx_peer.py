@@ -120,6 +120,23 @@ class Captured(ByHand):
     def step(self, i: int) -> Any:
         return self.captured(self.model, self.optimizer, *self.batches[i % BATCHES])
 
+    def run(self, steps: int) -> None:
+        before = self.captured.replays
+        super().run(steps)
+        self._require(before, steps)
+
+    def losses(self, steps: int) -> list[float]:
+        before = self.captured.replays
+        found = super().losses(steps)
+        self._require(before, steps)
+        return found
+
+    def _require(self, before: int, steps: int) -> None:
+        """Raise where steps ran plainly after all: their times would be those of another entry."""
+        replays = self.captured.replays - before
+        if self.device.backend.capture is not None and replays < steps - 3:  # the first are recorded and compared
+            raise RuntimeError(f"{replays} of {steps} captured steps were replayed")
+
 
 class Fit(ByHand):
     """``Trainer.fit`` over the same batches, cut from one array: what the loop costs beside the step."""

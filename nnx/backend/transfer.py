@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnx._errors import DTypeError
+from nnx._recording import recorder, recorders
 from nnx._typing import Array, DType, Namespace
 from nnx.backend import library
 from nnx.backend.library import is_array, library_of
@@ -49,7 +50,10 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
         dtype = {"float64": "float32", "complex128": "complex64"}.get(str(host.dtype))
     if dtype is not None:
         host = host_xp.astype(host, getattr(host_xp, dtype), copy=False)
-    return target.from_host(host)
+    made = target.from_host(host)
+    if recorders and not is_array(x) and (recording := recorder()):
+        recording.constant(made)
+    return made
 
 
 _DTYPES = frozenset(

@@ -17,10 +17,12 @@ from nnx.backend import Library, is_array, library_of
 from nnx.capture.compilation import Compilation
 from nnx.capture.discover import Found
 from nnx.capture.program import HOLDS, MISS, STALE, Outcome, Program
+from nnx.capture.proof import COMPILED, REPLAYED, prove
 from nnx.capture.recorded import Recorded
 from nnx.capture.recorder import Unrecordable
 from nnx.capture.recording import Recording
 from nnx.capture.replay import Replay
+from nnx.capture.signature import remember, signature_of
 from nnx.capture.state import Snapshot, State
 from nnx.tape.tracked import Tracked
 
@@ -29,9 +31,6 @@ PROGRAMS = 16
 
 RESTLESS = 8
 """After so many recordings that were of no use, as something had changed again, a step is run plainly."""
-
-REMEMBERED = 1024
-"""How many signatures are known by name."""
 
 _recording_lock = threading.RLock()
 """One step is recorded at a time: the arrays of its models are replaced meanwhile."""
@@ -42,25 +41,29 @@ def capture(step: Callable[..., Any], *, warn: bool = True) -> Captured:
 
     A step is a function from arrays to arrays: of a batch, say, to the loss, and of the state of models and
     optimisers to their next one. The first call for each signature runs ``step`` as it is. The second records which
-    functions it calls on which arrays. All later ones call those functions again, and nothing else: no layer, no
-    tape, no check of shapes. Results, and what becomes of models and optimisers, are the same to the last bit.
+    functions it calls on which arrays. The third replays those calls, takes back what they did, runs ``step`` as it
+    is, and compares: if they differ, the step is run plainly from then on. All later ones make the recorded calls, and
+    nothing else: no layer, no tape, no check of shapes. On NumPy, results, and what becomes of models and optimisers,
+    are the same to the last bit; where a backend compiles steps, in all but the last places.
 
-    A signature is the structure of the arguments, the shapes and dtypes of arrays, the values of numbers and
-    strings, and which other objects there are. Models and optimisers may be arguments, or be closed over, globals,
-    attributes of the object that a method is of, or in lists, tuples and dicts of these. Replace their arrays
-    (``model.load``), freeze parameters, or change a setting of a layer, and the step is run plainly and recorded anew.
+    A signature is the structure of the arguments, the shapes and dtypes of arrays, the values of numbers, strings and
+    slices, and which other objects there are. Models and optimisers may be arguments, or be closed over, globals,
+    attributes of objects that the step reaches by name, or in lists, tuples and dicts of these. Freeze parameters, or
+    change a setting of a layer, and the step is run plainly and recorded anew; so it is if a number, an array or a
+    function is replaced that stands where models are looked for (docs/capture.md says where that is).
 
     What a captured step does not do again is everything else that Python does: it prints, counts, and appends to lists
-    while it runs plainly and is recorded, and not when it is replayed. Numbers and arrays that it takes from
-    elsewhere than its arguments are constants; those that it closes over may be replaced by others, not those in
-    objects that it reaches by way of others. A value that changes from call to call, such as a rate, is best given as
-    an array of shape ``()``: as a number it makes a new signature each time.
+    while it runs plainly and is recorded, and not when it is replayed. What it reads from files, clocks, iterators,
+    and objects that it reaches in other ways, is a constant. A value that changes from call to call, such as a rate,
+    is best given as an array of shape ``()``: as a number it makes a new signature each time.
 
     A step that reads values (``float(loss)``, ``if x > 0``), makes arrays whose shape depends on values, draws from
-    an :class:`nnx.Generator`, or uses models that were not found, is run plainly, with one warning that says what
-    it was; so are the further ones of more than 16 signatures. Where values are out of range, kernels raise in
-    replayed steps what they raise in plain ones. Functions that raise only where a value can be read at once, as
-    some losses do for labels out of range, answer NaN for that loss instead, as on a GPU.
+    an :class:`nnx.Generator`, keeps arrays in lists and variables, or uses models or arrays that were not found, is
+    run plainly, with one warning that says what it was; so are the further ones of more than 16 signatures. A step
+    whose recording fails is run a second time in that call: models and optimisers are then what they were, and
+    anything else that it has changed is changed twice. Where values are out of range, kernels raise in replayed steps
+    what they raise in plain ones. Functions that raise only where a value can be read at once, as some losses do for
+    labels out of range, answer NaN for that loss instead, as on a GPU.
 
     Calls from several threads take turns. On backends that do not capture (see ``nnx._typing.Backend``) the
     function is ``step``.
@@ -90,7 +93,7 @@ def capture(step: Callable[..., Any], *, warn: bool = True) -> Captured:
     >>> for _ in range(100):
     ...     loss = step(model, optimizer, x, 2 * x + 1)
     >>> bool(loss < 1e-3), step.replays
-    (True, 98)
+    (True, 97)
     """
     if not callable(step):
         raise ArgumentError(f"a step is a function of arrays, models and optimisers, got {step!r}")
@@ -101,7 +104,7 @@ class Captured:
     """What :func:`capture` answers.
 
     Attributes:
-        replays: how many calls were replayed.
+        replays: how many calls were replayed, without those that were compared with plain steps.
     """
 
     def __init__(self, step: Callable[..., Any], warn: bool) -> None:
@@ -110,6 +113,8 @@ class Captured:
         self._warn = warn
         self._lock = threading.RLock()
         self._programs: list[Program] = []  # the one that ran last comes first
+        self._unproved: list[Program] = []  # those that have not run yet
+        self._captured: dict[Any, Program] = {}  # both, by signature
         self._warm: set[Any] = set()  # signatures that have run once
         self._beside: set[Any] = set()  # and those that are not captured
         self._plain = self._full = False
@@ -124,6 +129,13 @@ class Captured:
         return self if instance is None else MethodType(self, instance)
 
     def __reduce__(self) -> Any:
+        """By its name, as functions are, where that leads to it."""
+        name = getattr(self, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return name
         return Captured, (self._step, self._warn)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -151,21 +163,27 @@ class Captured:
                 self._programs.insert(0, self._programs.pop(i))
                 self.replays += 1
                 return result
-        signature = _signature((args, options))
-        if signature in self._beside:
+        for program in self._unproved:
+            outcome = program.check(args, options)
+            if outcome is STALE:
+                return self._renew(program, args, options)
+            if outcome is HOLDS:
+                return self._prove(program, args, options)
+        signature = signature_of((args, options))
+        if signature in self._beside or signature in self._captured:
             return MISS
         library = self._library(args, options)
         if library is None:
             return MISS  # inside a differentiation
         if library.backend is None or library.backend.capture is None:
-            _remember(self._beside, signature)
+            remember(self._beside, signature)
             return MISS
         if signature not in self._warm:
-            _remember(self._warm, signature)
+            remember(self._warm, signature)
             return self._step(*args, **options)
-        if len(self._programs) < PROGRAMS:
-            return self._record(library, args, options)
-        _remember(self._beside, signature)
+        if len(self._captured) < PROGRAMS:
+            return self._record(library, args, options, signature)
+        remember(self._beside, signature)
         if not self._full:
             self._full = True
             self._say(f"it was called with more than {PROGRAMS} signatures; the others run plainly")
@@ -174,11 +192,32 @@ class Captured:
     def _renew(self, program: Program, args: Any, options: Any) -> Any:
         """A plain step where models or optimisers have changed, after which the program may do again."""
         result = self._step(*args, **options)
-        if program in self._programs and program.check(args, options) is not HOLDS:
-            self._programs.remove(program)
+        if program in self._captured.values() and program.check(args, options) is not HOLDS:
+            for programs in (self._programs, self._unproved):
+                if program in programs:
+                    programs.remove(program)
+            self._captured = {key: value for key, value in self._captured.items() if value is not program}
             self._restless = self._restless + 1 if self.replays - self._fresh < 2 else 0
             if self._restless > RESTLESS:
                 self._give_up("something that it uses changes from call to call")
+        return result
+
+    def _prove(self, program: Program, args: Any, options: Any) -> Any:
+        """A plain step, before which the program has shown whether it does the same."""
+        library = self._library(args, options)
+        if library is None:
+            return MISS
+        compiled = library.backend.capture != "replay"  # type: ignore[union-attr]
+        with _recording_lock:
+            result, same = prove(program, self._step, (args, options), library, COMPILED if compiled else REPLAYED)
+        if same and program in self._unproved:
+            self._unproved.remove(program)
+            self._programs.insert(0, program)
+        elif same is False:
+            self._give_up(
+                "replayed, it does not compute what the step does: it depends on something that changes from call to "
+                "call"
+            )
         return result
 
     def _library(self, args: Any, options: Any) -> Library | None:
@@ -191,7 +230,7 @@ class Captured:
         libraries = {id(library.namespace): library for library in map(library_of, arrays)}
         return next(iter(libraries.values())) if len(libraries) == 1 else None
 
-    def _record(self, library: Library, args: Any, options: Any) -> Any:
+    def _record(self, library: Library, args: Any, options: Any, signature: Any) -> Any:
         with _recording_lock:
             found = Found(self._step, (args, options))
             state = State(found)
@@ -215,7 +254,9 @@ class Captured:
                 self._give_up(recording.reason)
                 return result
             try:
-                self._programs.insert(0, recording.program())
+                program = recording.program()
+                self._unproved.append(program)
+                self._captured[signature] = program
                 self._fresh = self.replays
             except Exception as error:  # the step is done, and what it answers must not be lost
                 self._give_up(f"its calls make no program, {type(error).__name__}: {error}")
@@ -224,6 +265,8 @@ class Captured:
     def _give_up(self, reason: str) -> None:
         self._plain = True
         self._programs.clear()
+        self._unproved.clear()
+        self._captured.clear()
         self._say(reason)
 
     def _say(self, reason: str) -> None:
@@ -239,21 +282,3 @@ def _depth() -> int:
     while frame.f_back is not None and frame.f_globals["__name__"] == __name__:
         frame, depth = frame.f_back, depth + 1
     return depth
-
-
-def _remember(signatures: set[Any], signature: Any) -> None:
-    if len(signatures) >= REMEMBERED:
-        signatures.clear()
-    signatures.add(signature)
-
-
-def _signature(x: Any) -> Any:
-    if isinstance(x, dict):
-        return type(x), tuple((key, _signature(item)) for key, item in x.items())
-    if isinstance(x, (list, tuple)):
-        return type(x), tuple(_signature(item) for item in x)
-    if is_array(x):
-        return type(x), tuple(x.shape), str(x.dtype)
-    if isinstance(x, (bool, int, float, complex, str, bytes, type(None))):
-        return type(x), x
-    return type(x), id(x)

@@ -13,7 +13,7 @@ from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
 from nnx.capture.program import Program
 from nnx.capture.recorder import Instruction, Ref, Unrecordable, caller
-from nnx.capture.recording import Recording, alike, with_arrays
+from nnx.capture.recording import Recording, alike, leaves_of, with_arrays
 from nnx.capture.state import State
 from nnx.tape.primitive import untracked
 
@@ -30,7 +30,7 @@ class Compilation(Recording):
         self._inputs = len(self._values)
         self._tracer: type = object
         self._compiled: Any = library.backend.capture(self._pure)  # type: ignore[union-attr]
-        self._step: Callable[..., Any] = print
+        self._step: Callable[..., Any] | None = None
 
     def run(self, step: Callable[..., Any]) -> Any:
         """Compile the step, and run it."""
@@ -71,6 +71,9 @@ class Compilation(Recording):
         """Raise: what comes cannot be compiled, and does not happen in the next step again."""
         raise Unrecordable(what, later=True)
 
+    def constant(self, array: Array) -> None:
+        """Constants need not be known."""
+
     def stand_in(self, array: Array) -> Array:
         """Constants stand for themselves."""
         return array
@@ -103,6 +106,8 @@ class Compilation(Recording):
                 outputs.append(x)
             return Ref(slots[id(x)])
 
+        step = self._step
+        assert step is not None
         real = [(place, place.get()) for place in self._state.places]
         after: list[Any] = []
         recorders[thread] = self
@@ -110,7 +115,9 @@ class Compilation(Recording):
             for place, before in self._before:
                 place.put(map_refs(value, before))
             args, options = map_refs(value, self._refs)
-            answer = self._step(*args, **options)
+            given = leaves_of((args, options))
+            answer = step(*args, **options)
+            self._require_same(given, (args, options))
             after = [place.get() for place, _ in real]
         finally:
             del recorders[thread]

@@ -124,7 +124,15 @@ def _match(writer: Writer, conditions: list[str], e: str, x: Any, r: Any) -> Non
             writer.line(f"{', '.join(names)}, = {values}")
         for name, key in zip(names, keys, strict=True):
             _match(writer, conditions, name, x[key], r[key])
-    elif isinstance(x, (bool, int, float, complex, str)):
+    elif isinstance(x, slice):
+        conditions.append(f"type({e}) is not {kind}")
+        writer.leave_if(conditions, MISS)
+        conditions.clear()
+        for part in ("start", "stop", "step"):
+            _match(writer, conditions, f"{e}.{part}", getattr(x, part), getattr(r, part))
+    elif isinstance(x, (float, complex)):  # 0.0 is not -0.0, and NaN is NaN
+        conditions.append(f"({e} is not {writer.name(x)} and (type({e}) is not {kind} or repr({e}) != {repr(x)!r}))")
+    elif isinstance(x, (bool, int, str, bytes)):
         value = writer.name(x)
         conditions.append(f"({e} is not {value} and (type({e}) is not {kind} or {e} != {value}))")
     else:
@@ -152,15 +160,22 @@ def _guards(
     writer.leave_if([f"({changed} and not {writer.name(again)}())"], STALE, 2)
     if containers is not None:
         writer.leave_if([f"not {writer.name(containers)}()"], STALE, 2)
-    conditions = [f"{_of_link(writer, link)} is not {writer.name(link.value)}" for link in links]
+    conditions = [_replaced(writer, link) for link in links]
     conditions += [f"{writer.name(s.owner)}[{s.key!r}] is not {writer.name(s.value)}" for s in settings]
     for i in range(0, len(conditions), 8):
         writer.leave_if(conditions[i : i + 8], STALE, 2)
 
 
-def _of_link(writer: Writer, link: Link) -> str:
+def _replaced(writer: Writer, link: Link) -> str:
+    """Whether something else stands where a link leads."""
     holder = writer.name(link.holder)
-    return f"{holder}.cell_contents" if link.name is None else f"{holder}[{link.name!r}]"
+    if link.how == "length":
+        return f"len({holder}) != {link.value}"
+    if link.how == "cell":
+        now = f"{holder}.cell_contents"
+    else:
+        now = f"{holder}.{link.name}" if link.how == "attribute" else f"{holder}[{writer.expression(link.name)}]"
+    return f"{now} is not {writer.name(link.value)}"
 
 
 def _reads(writer: Writer, places: Sequence[tuple[Place, Any]], uses: set[int]) -> None:
@@ -177,7 +192,7 @@ def _reads(writer: Writer, places: Sequence[tuple[Place, Any]], uses: set[int]) 
             value, v = place.get(), f"v{before.slot}"
             conditions += [f"{v}.shape != {writer.name(value.shape)}", f"{v}.dtype != {writer.name(value.dtype)}"]
         writer.leave_if(conditions, STALE, 2)
-    errors = writer.name((KeyError, AttributeError, TypeError, ValueError))
+    errors = writer.name((LookupError, AttributeError, TypeError, ValueError))
     writer.line(f"except {errors}: return {writer.name(STALE)}")
 
 
@@ -203,17 +218,19 @@ def _body(
     """The calls, and where state is written back."""
     last: dict[int, int] = {}
     made: dict[int, int] = {}
-    changed = len(instructions) - 1
+    changes: list[int] = []
     for i, instruction in enumerate(instructions):
         arguments, results = set(refs((instruction.args, instruction.options))), set(refs(instruction.result))
         last |= dict.fromkeys(arguments | results, i)
         made |= dict.fromkeys(results, i)
         if instruction.changes and arguments & state:
-            changed = i
+            changes.append(i)
+    end = len(instructions) - 1
     writes: dict[int, list[tuple[Place, Any]]] = {}
-    for place, after in written:  # when the parameters have changed: what raises earlier leaves all as it was
+    for place, after in written:  # when parameters have next changed: what raises earlier leaves all as it was
         slots = set(refs(after))
-        i = max([changed, *(made.get(slot, -1) for slot in slots)])
+        i = max(made.get(slot, -1) for slot in slots) if slots else -1
+        i = next((change for change in changes if change >= i), i if changes else end)
         writes.setdefault(i, []).append((place, after))
         last |= {slot: max(last.get(slot, -1), i) for slot in slots}
     gone: dict[int, list[int]] = {}

@@ -117,6 +117,8 @@ class Recorded(Operators):
         return self.recorder.read(self, "a deep copy of an array").__deepcopy__(memo)
 
     def __reduce__(self) -> Any:
+        if self.recorder.elsewhere():  # another thread pickles the model meanwhile
+            return self.value.__reduce__()
         raise StateError("an array of a step that is being captured cannot be pickled: answer it, and pickle that")
 
     def __getattr__(self, name: str) -> Any:
@@ -127,6 +129,7 @@ class Recorded(Operators):
         return found
 
     def __format__(self, spec: str) -> str:
+        self.recorder.note("an array in a string")
         return format(self.value, spec)
 
     def __repr__(self) -> str:

@@ -61,11 +61,13 @@ class Recorder:
     Args:
         kind: the class of its arrays.
         raw: the namespace of the arrays beneath.
+        found: the arrays from elsewhere that the step may use: if others take their places, it is noticed.
     """
 
-    def __init__(self, kind: type[Recorded], raw: Namespace) -> None:
+    def __init__(self, kind: type[Recorded], raw: Namespace, found: Iterable[Array]) -> None:
         self._kind = kind
         self.raw = raw
+        self._found = {id(array): array for array in found}
         self._thread = threading.get_ident()
         self._slots = 0
         self._ended = False
@@ -82,6 +84,10 @@ class Recorder:
         self._slots += 1
         return self._kind(self, value, self._slots)
 
+    def constant(self, array: Array) -> None:
+        """``array`` may be used in all steps: it is made of the same numbers in each."""
+        self._found[id(array)] = array
+
     def stand_in(self, array: Array) -> Array:
         """What is recorded in place of ``array``, a constant of the step."""
         if not self._is_raw(array):
@@ -94,6 +100,10 @@ class Recorder:
 
     def _is_raw(self, x: Any) -> bool:
         return is_array(x) and not isinstance(x, (Recorded, Tracked))
+
+    def elsewhere(self) -> bool:
+        """Whether another thread asks."""
+        return threading.get_ident() != self._thread
 
     def end(self) -> None:
         """From here on, its arrays are of no use."""
@@ -156,7 +166,8 @@ class Recorder:
         if threading.get_ident() != self._thread:
             return y  # another thread uses the model meanwhile
         self._require_under_way()
-        known = {id(x.value): x for x in arrays_in((args, options)) if isinstance(x, Recorded)}
+        given = list(arrays_in((args, options)))
+        known = {id(x.value) if isinstance(x, Recorded) else id(x): x for x in given}
         answer = self._close(y, known)
         found = list(arrays_in(answer))
         if self.reason is not None:
@@ -164,6 +175,12 @@ class Recorder:
         if not found and not changes:
             self.note(f"{getattr(function, '__name__', function)}(), which answers no array")
             return y
+        if any(self._is_stray(x) for x in given):
+            self.note(
+                "an array that is neither given to the step nor found in what it closes over; the same of a model "
+                "that was not found"
+            )
+            return answer
         others = list(arrays_in((args[1:] if like else args, options)))
         if pure and all(isinstance(x, Recorded) and x.slot in self.guesses for x in others):
             self.guesses |= {x.slot: x.value for x in found}
@@ -173,18 +190,23 @@ class Recorder:
         )
         return answer
 
-    def _close(self, y: Any, known: dict[int, Recorded]) -> Any:
+    def _is_stray(self, x: Any) -> bool:
+        """Whether another array may be used in the next step; what has no items to assign to is as good as a number."""
+        return self._is_raw(x) and id(x) not in self._found and hasattr(x, "__setitem__")
+
+    def _close(self, y: Any, known: dict[int, Array]) -> Any:
         if isinstance(y, (list, tuple)):
             return sequence(type(y), [self._close(item, known) for item in y])
         if y is None:
             return None
+        if id(y) in known:
+            return known[id(y)]
         if not self._is_raw(y):
             self.note(f"a function that answers a {type(y).__name__}")
             return y
-        found = known.get(id(y))
-        return self.new(y) if found is None else found
+        return self.new(y)
 
-    def _results(self, answer: Any, known: dict[int, Recorded]) -> Any:
+    def _results(self, answer: Any, known: dict[int, Array]) -> Any:
         if isinstance(answer, (list, tuple)):
             return tuple(self._results(item, known) for item in answer)
         if not isinstance(answer, Recorded) or known.get(id(answer.value)) is answer:

@@ -10,7 +10,7 @@ from nnx._typing import Array, Tree
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
 from nnx.capture.program import Program, write_program
-from nnx.capture.recorder import Instruction, Ref
+from nnx.capture.recorder import Instruction, Ref, Unrecordable
 from nnx.capture.state import Place, State, structure_of
 
 
@@ -47,6 +47,20 @@ class Recording:
     def program(self) -> Program:
         """What does the same."""
         raise NotImplementedError
+
+    def _require_same(self, before: Sequence[Any], arguments: Any) -> None:
+        """Raise if the step has changed a list or a dict among its arguments, which are copies of those it was given.
+
+        Args:
+            before: what was in them.
+            arguments: those of the step.
+
+        Raises:
+            Unrecordable: they hold something else.
+        """
+        now = leaves_of(arguments)
+        if len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True)):
+            raise Unrecordable("it changes a list or a dict among its arguments")
 
     def _write(
         self,
@@ -87,6 +101,11 @@ def alike(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(alike, a, b))
     return a is b
+
+
+def leaves_of(arguments: tuple[Any, Any]) -> list[Any]:
+    """What is in the arguments of a step."""
+    return tree.leaves([list(arguments[0]), arguments[1]])
 
 
 def with_arrays(x: Tree, stand_in: Callable[[Array], Any]) -> Tree:

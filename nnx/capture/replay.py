@@ -15,7 +15,7 @@ from nnx.capture.namespace import kind_of
 from nnx.capture.program import Program
 from nnx.capture.recorded import Recorded
 from nnx.capture.recorder import Recorder, Ref
-from nnx.capture.recording import Recording, alike, with_arrays
+from nnx.capture.recording import Recording, alike, leaves_of, with_arrays
 from nnx.capture.state import Place, State
 
 
@@ -26,7 +26,9 @@ class Replay(Recording):
         super().__init__(library, found, state, arguments)
         kind = kind_of(library)
         self._namespace = kind._xp
-        self._recorder = Recorder(kind, library.namespace)
+        settings = tree.leaves([setting.value for setting in state.settings])
+        known = [*found.arrays, *filter(is_array, settings)]
+        self._recorder = Recorder(kind, library.namespace, known)
         self._recorded = with_arrays(arguments, self._recorder.new)
         self._by_id: dict[int, Recorded] = {}
 
@@ -46,13 +48,15 @@ class Replay(Recording):
                 for place, _ in namespaces:
                     place.put(self._namespace)
                 args, options = self._recorded
+                before = leaves_of((args, options))
                 answer = step(*args, **options)
+                self._require_same(before, (args, options))
             finally:
                 for place, raw in namespaces:
                     place.put(raw)
                 for place, raw, stand_ins in swapped:
                     self._put_back(place, raw, stand_ins)
-                for what in self._state.clear_of(_opened_if_recorded):
+                for what in (*self._state.clear_of(_opened_if_recorded), *self._found.clear_of(_opened_if_recorded)):
                     self._recorder.note(f"{what} keeps an array in a place where none was before")
             self._result = tree.map_leaves(self._ref, answer)
             return tree.map_leaves(_opened, answer)

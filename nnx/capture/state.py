@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from nnx._typing import Array
+from nnx._typing import Array, Tree
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
 from nnx.module import Module
@@ -112,14 +112,15 @@ class State:
 
 
 class Snapshot:
-    """What a state was: which arrays, and their values."""
+    """What a state was: which arrays, and their values; and the values of the arrays in ``arguments``."""
 
-    def __init__(self, state: State, library: Library) -> None:
+    def __init__(self, state: State, library: Library, arguments: Tree = None) -> None:
         self._placed = [(place, place.get()) for place in state.places]
         self._settings = list(state.settings)
         held: dict[int, Array] = {}
         if library.backend is None or library.backend.views:  # or no array changes
-            held = {id(a): a for _, value in self._placed for a in leaves(value) if hasattr(a, "__setitem__")}
+            arrays = [a for a in leaves([arguments, *[value for _, value in self._placed]]) if is_array(a)]
+            held = {id(a): a for a in arrays if hasattr(a, "__setitem__")}
         self._copies = [(array, library.namespace.asarray(array, copy=True)) for array in held.values()]
 
     def restore(self) -> None:

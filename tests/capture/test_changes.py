@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import threading
 
@@ -12,8 +13,8 @@ import nnx
 
 
 def test_the_last_short_batch_has_a_program_of_its_own(pair):
-    assert pair.steps(4) == 2
-    assert pair.steps(3, n=7) == 1
+    assert pair.steps(4) == 1
+    assert pair.steps(4, n=7) == 1
     assert pair.steps(3) == 3
     assert pair.steps(2, n=7) == 2
 
@@ -21,11 +22,11 @@ def test_the_last_short_batch_has_a_program_of_its_own(pair):
 def test_dtypes_have_programs_of_their_own(pair):
     pair.steps(3)
     x, y = pair.batch()
-    for labels in (y.astype("int32"), y.astype("uint8"), y.astype("int32"), y.astype("uint8"), y.astype("int32")):
+    for labels in (y.astype("int32"), y.astype("uint8")) * 4:
         np.testing.assert_array_equal(
             pair.captured(pair.model, pair.optimizer, x, labels), pair.step(pair.twin, pair.twin_optimizer, x, labels)
         )
-    assert pair.captured.replays == 1 + 1
+    assert pair.captured.replays == 2
 
 
 def test_arrays_that_are_loaded_are_taken_over(pair):
@@ -43,7 +44,7 @@ def test_a_state_that_is_loaded_is_taken_over(pair):
     arrays = {name: array.copy() for name, array in arrays.items()}
     pair.steps(3)
     pair.both(lambda model, optimizer: (model.load(arrays), optimizer.load(saved)))
-    assert pair.steps(5) == 3
+    assert pair.steps(5) == 2
 
 
 def test_parameters_that_are_frozen_stay(pair):
@@ -69,7 +70,7 @@ def test_settings_of_layers(make_pair):
         model.layers[2].rate = 0.7
 
     pair.both(change)
-    assert pair.steps(4) == 2
+    assert pair.steps(4) == 1
 
 
 def test_other_models_may_be_made_meanwhile(pair):
@@ -88,7 +89,7 @@ def test_predictions_and_checkpoints_between(make_pair):
         assert pair.optimizer.state["step"] == pair.twin_optimizer.state["step"]
         other = copy.deepcopy(pair.model)
         np.testing.assert_array_equal(other(x), pair.model(x))
-    assert pair.captured.replays == 8
+    assert pair.captured.replays == 7
 
 
 def test_lists_of_layers_that_change():
@@ -107,7 +108,7 @@ def test_lists_of_layers_that_change():
     for _ in range(3):
         np.testing.assert_array_equal(captured(x), model(x))
     model.layers.append(nnx.relu)
-    for _ in range(3):
+    for _ in range(5):
         np.testing.assert_array_equal(captured(x), model(x))
     assert captured.replays > 1
     assert np.min(captured(x)) == 0
@@ -122,7 +123,7 @@ def test_what_is_closed_over_may_be_replaced():
         return x * factor + table
 
     x = np.ones(3, "float32")
-    for value in (2, 2, 2, 5, 5, 5, 5):
+    for value in (2, 2, 2, 2, 5, 5, 5, 5, 5):
         if factor != value:
             factor, table = np.float32(value), table + 1
         np.testing.assert_array_equal(step(x), x * factor + table)
@@ -144,7 +145,7 @@ def test_an_attribute_is_not_a_global_of_its_name():
     for i in range(5):
         scope["x"] = i  # as a loop of the program does that has no name of its own for its batches
         np.testing.assert_array_equal(captured({"x": np.ones(2, "float32")}), [3, 3])
-    assert captured.replays == 3
+    assert captured.replays == 2
     scope["offset"].x = 5.0
     np.testing.assert_array_equal(captured({"x": np.ones(2, "float32")}), [6, 6])
 
@@ -166,7 +167,7 @@ def test_another_model_of_the_same_name():
 def test_numbers_are_part_of_the_signature():
     captured = nnx.capture(lambda x, factor, *, name="a": {name: x * factor})
     x = np.ones(2, "float32")
-    for factor in (1.0, 2.0, 1.0, 2.0, 1.0, 2.0):
+    for factor in (1.0, 2.0) * 4:
         np.testing.assert_array_equal(captured(x, factor)["a"], x * factor)
         np.testing.assert_array_equal(captured(x, factor, name="b")["b"], x * factor)
     assert captured.replays == 4
@@ -175,7 +176,7 @@ def test_numbers_are_part_of_the_signature():
 def test_trees_as_arguments():
     captured = nnx.capture(lambda batch, rest=None: batch["x"] * batch["more"][1] + (0 if rest is None else rest[0]))
     x = np.ones(2, "float32")
-    for i in range(4):
+    for i in range(5):
         y = np.full(2, i, "float32")
         np.testing.assert_array_equal(captured({"x": x, "more": [None, y]}), x * y)
         np.testing.assert_array_equal(captured({"x": x, "more": [None, y]}, rest=(y,)), x * y + y)
@@ -203,7 +204,7 @@ def test_methods_and_partials():
     plain = Experiment()
     bound = functools.partial(Experiment.step, one)
     x = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
-    for _ in range(4):
+    for _ in range(5):
         expected = Experiment.step._step(plain, x)
         np.testing.assert_array_equal(bound(x), expected)
         np.testing.assert_array_equal(other.step(x), expected)
@@ -224,7 +225,7 @@ def test_a_captured_step_in_another(pair):
         pair.step(pair.twin, pair.twin_optimizer, x, y)
         np.testing.assert_array_equal(found, pair.step(pair.twin, pair.twin_optimizer, x, y))
         pair.agree()
-    assert twice.replays == 3
+    assert twice.replays == 2
 
 
 def test_differentiated_it_is_a_plain_function():
@@ -291,4 +292,38 @@ def test_copies_and_pickles_record_anew():
     x = np.array([-1, 2], "float32")
     for _ in range(4):
         np.testing.assert_array_equal(captured(x), [0, 2])
-    assert captured.replays == 2
+    assert captured.replays == 1
+
+
+@nnx.capture
+def of_this_module(x):
+    return x + 1
+
+
+def test_a_captured_function_of_a_module_is_pickled_by_name():
+    import pickle
+
+    assert pickle.loads(pickle.dumps(of_this_module)) is of_this_module
+    assert copy.deepcopy(of_this_module) is of_this_module
+
+
+def test_another_thread_pickles_a_model_that_is_being_recorded():
+    import pickle
+
+    model = nnx.Linear(3, 2)
+    pickled = collections.deque()
+
+    def step(x):
+        thread = threading.Thread(target=lambda: pickled.append(pickle.loads(pickle.dumps(model))))
+        thread.start()
+        thread.join()
+        return model(x)
+
+    captured = nnx.capture(step)
+    x = np.ones((1, 3), "float32")
+    for _ in range(4):
+        captured(x)
+    assert captured.replays == 1
+    assert len(pickled) == 3
+    for twin in pickled:
+        np.testing.assert_array_equal(twin(x), model(x))

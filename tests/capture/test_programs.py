@@ -120,7 +120,7 @@ def test_random_programs(program, results, seed):
             assert type(a) is type(b)
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
-    assert captured.replays in (0, 2)
+    assert captured.replays in (0, 1)
 
 
 def test_constants_are_made_once_where_nobody_can_tell():
@@ -130,7 +130,7 @@ def test_constants_are_made_once_where_nobody_can_tell():
     answers[3][1][...] = 5  # what is answered is the caller's
     np.testing.assert_array_equal(captured(x)[1], [0, 0])
     np.testing.assert_array_equal(captured(x)[0], x)
-    assert captured.replays == 4
+    assert captured.replays == 3
 
 
 def test_constants_that_are_assigned_to():
@@ -151,16 +151,16 @@ def test_constants_that_are_assigned_to():
         np.testing.assert_array_equal(mask, [i, i, 0])
         np.testing.assert_array_equal(twice, [2 * i, 2 * i, 0])
         np.testing.assert_array_equal(view, [i, i])
-    assert step.replays == 2
+    assert step.replays == 1
 
 
 def test_functions_of_the_library_itself_are_recorded():
     table = np.arange(4, dtype="float32")
-    captured = nnx.capture(lambda x: np.exp(table * x) + np.concatenate([x[:2], table[2:]]) - np.add.reduce(x))
+    captured = nnx.capture(lambda x: np.exp(table * x) + np.concatenate([x[:2], table])[:4] - np.add.reduce(x))
     for i in range(4):
         x = np.full(4, i, "float32")
         np.testing.assert_array_equal(captured(x), captured.__wrapped__(x))
-    assert captured.replays == 2
+    assert captured.replays == 1
 
 
 def test_long_programs():
@@ -171,7 +171,7 @@ def test_long_programs():
         return x
 
     captured = nnx.capture(step)
-    for i in range(3):
+    for i in range(4):
         x = np.full((2, 2), i, "float32")
         np.testing.assert_array_equal(captured(x), x + 3000)
     assert captured.replays == 1

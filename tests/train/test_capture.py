@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import nnx
+from nnx.train import run
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((50, 6)).astype("float32"), RNG.integers(0, 3, 50)
@@ -34,7 +35,17 @@ def assert_agree(plain, captured):
         assert plain.history.loss == captured.history.loss
 
 
-def test_history_and_model_are_the_same():
+@pytest.fixture
+def made(monkeypatch):
+    """The steps that trainers capture."""
+    found = []
+    monkeypatch.setattr(
+        run, "capture", lambda *args, **options: found.append(nnx.capture(*args, **options)) or found[-1]
+    )
+    return found
+
+
+def test_history_and_model_are_the_same(made):
     metrics, constraints = [nnx.metrics.accuracy], [nnx.constraints.max_norm(1.0)]
     plain, captured = trainers(metrics=metrics, constraints=constraints, regularizer=nnx.regularizers.l2(1e-3))
     for trainer in (plain, captured):
@@ -43,6 +54,8 @@ def test_history_and_model_are_the_same():
     assert_agree(plain, captured)
     assert plain.history.accuracy == captured.history.accuracy
     assert plain.history.validation_loss == captured.history.validation_loss
+    assert all(step.replays > 0 for step in made)
+    assert len(made) == 4  # two in each call of fit
 
 
 def test_nan_leaves_the_model_as_it_was():
