@@ -89,9 +89,9 @@ def _scenes(options: dict[str, Any], draw: Callable[..., Array], ids: Callable[.
             layers.MaxPool2d(2),
             ops.relu,
             layers.Conv2d(8, 16, 3, padding="same", **options),
-            layers.AvgPool2d(2),
+            layers.Conv2d(16, 32, 5, **options),
             layers.Flatten(),
-            layers.Linear(3 * 3 * 16, 10, **options),
+            layers.Linear(2 * 2 * 32, 10, **options),
         )
         yield f"convolution of {channels} channels", images, draw(ROWS, 16, 16, channels), entropy, [Adam(1e-3)]
     lookup, head = layers.Embedding(50, WIDTH, **options), layers.Linear(8 * WIDTH, 10, **options)
