@@ -165,8 +165,7 @@ class TestFailure:
         run(code, PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=nowhere, HOME=nowhere, XDG_CACHE_HOME=nowhere)
 
     @needs_numba
-    @pytest.mark.parametrize("kind", ["*.nbc", "*.nbi"])
-    @pytest.mark.parametrize("kept", [0, 20])
+    @pytest.mark.parametrize(("kind", "kept"), [("*.nbc", 20), ("*.nbi", 0)])
     def test_a_damaged_cache_is_made_anew(self, tmp_path, kind, kept):
         run("assert not told", NUMBA_CACHE_DIR=str(tmp_path))
         files = list(tmp_path.rglob(kind))
