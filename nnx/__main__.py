@@ -14,7 +14,7 @@ from typing import NamedTuple
 from nnx import __version__
 from nnx._errors import ArgumentError, NnxError
 from nnx._typing import Backend
-from nnx.backend import Device, choice, device, entry_points, kernels_told, load_backend, load_namespace
+from nnx.backend import Device, choice, device, entry_points, kernels, kernels_told, load_backend, load_namespace
 from nnx.warmup import warm_up
 
 EPILOG = """\
@@ -93,6 +93,7 @@ def compile_ahead(flag: str | None, dtype: str) -> None:
     print(f"kernels of {here}: {told or 'there are none, and nothing to do'}")
     if not told:
         return
+    kernels.compiling_ahead = True
     for done in warm_up(here, dtype=dtype):
         print(f"{time.perf_counter() - start:6.1f} s  {done}", flush=True)
 

@@ -9,6 +9,9 @@ from types import MappingProxyType
 from nnx._errors import ArgumentError
 from nnx._typing import Backend, Kernel
 
+compiling_ahead = False
+"""Whether compilation is what the user has asked for, so that nobody need be told that it takes a while."""
+
 VARIABLE = "NNX_KERNELS"
 CHOICES = ("reference", "native", "best")
 

@@ -11,6 +11,8 @@ from typing import Any
 from numba.core import event
 from tqdm import tqdm
 
+from nnx.backend import kernels
+
 PATIENCE = 1.0
 """Seconds of compilation in a process that need no explanation."""
 
@@ -32,7 +34,7 @@ class _Watch(event.Listener):
         with self._lock:
             self._depth[thread] = self._depth.get(thread, 0) + 1
             self._start.setdefault(thread, time.perf_counter())
-            tell = self._spent > PATIENCE and not self._told
+            tell = self._spent > PATIENCE and not self._told and not kernels.compiling_ahead
             self._told |= tell
         if tell:
             tqdm.write(LINE, file=sys.stderr)  # above a progress bar, if there is one
