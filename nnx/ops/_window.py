@@ -72,7 +72,7 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=512, typed=True)  # 1.0 is no whole number, though it equals one
 def _windows(size: Axes, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
     rank = len(size)
     kernel, stride, dilation = (
