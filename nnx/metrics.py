@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 
-from nnx._errors import DTypeError, ShapeError
+from nnx._errors import ShapeError
 from nnx._typing import Array
 from nnx.backend import dtype_kind, namespace_of, readable
+from nnx.ops.softmax import label_dtype_error
 
 __all__ = ["Mean", "accuracy"]
 
@@ -52,7 +53,7 @@ def accuracy(prediction: Array, target: Array) -> Array:
             f"shape {shape}, got {tuple(target.shape)}"
         )
     elif "integer" not in dtype_kind(xp, target.dtype):
-        raise DTypeError(f"integer class ids were expected, got dtype {target.dtype}: cast them")
+        raise label_dtype_error(target)
     else:
         label = xp.astype(target, guess.dtype, copy=False)
     right = xp.astype(guess == label, xp.float32)

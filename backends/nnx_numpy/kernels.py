@@ -38,14 +38,14 @@ _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 """The unsigned type of a number of bytes."""
 
 
-def _rows(x: Array) -> Array:
+def rows_of(x: Array) -> Array:
     """The leading axes flattened into one."""
-    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
 def linear_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     """Add the bias in place."""
-    y = np.dot(x if x.ndim == 2 else _rows(x), weight)
+    y = np.dot(rows_of(x), weight)
     if bias is not None:
         y = y + bias if bias.dtype != y.dtype else np.add(y, bias, out=y)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[1])
@@ -61,17 +61,17 @@ def linear_x(xp: Any, g: Array, weight: Array) -> Array:
     """Multiply by a view of the transposed weight."""
     if g.ndim == 2:
         return np.dot(g, weight.T)
-    return np.dot(_rows(g), weight.T).reshape(*g.shape[:-1], weight.shape[0])
+    return np.dot(rows_of(g), weight.T).reshape(*g.shape[:-1], weight.shape[0])
 
 
 def linear_weight(xp: Any, g: Array, x: Array) -> Array:
     """Multiply by a view of the transposed input."""
-    return np.dot(x.T, g) if x.ndim == 2 else np.dot(_rows(x).T, _rows(g))
+    return np.dot(rows_of(x).T, rows_of(g))
 
 
 def linear_bias(xp: Any, g: Array) -> Array:
     """Sum by a product with ones."""
-    g = g if g.ndim == 2 else _rows(g)
+    g = rows_of(g)
     return np.dot(_ones(g.shape[0], g.dtype), g)
 
 
@@ -92,7 +92,7 @@ def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean
     """Work in one buffer, and look the label's logit up instead of masking all others."""
     if labels.dtype.kind not in "iu":
         raise label_dtype_error(labels)
-    z, ids = logits if logits.ndim == 2 else _rows(logits), labels.reshape(-1)
+    z, ids = rows_of(logits), labels.reshape(-1)
     if not ids.dtype.isnative:
         ids = ids.astype(ids.dtype.newbyteorder("="))
     n, classes = z.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnx._errors import ArgumentError, DTypeError, LabelError, ShapeError
 from nnx._typing import Array, Namespace
 from nnx.backend import dtype_kind, namespace_of, readable
+from nnx.ops.softmax import label_dtype_error
 from nnx.tape.primitive import untracked
 
 
@@ -30,7 +31,7 @@ def classwise(scores: Array, target: Array) -> Namespace:
     require_floating(xp, scores)
     require_last_axis(scores, "classes")
     if not holds_ids(xp, target):
-        raise DTypeError(f"integer class ids were expected, got dtype {target.dtype}: cast them")
+        raise label_dtype_error(target)
     require_ids(scores, target)
     require_some(scores)
     return xp

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -123,8 +122,3 @@ def served(dtype: DType, *arrays: Array | None) -> bool:
         if a is not None and (a.dtype != dtype or a.flags.num & PLAIN != PLAIN):
             return False
     return True
-
-
-def rows_of(x: Array) -> Array:
-    """The leading axes of a contiguous array flattened into one."""
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from nnx._typing import Array, Kernel
-from nnx_numpy.compiled._loop import loop, rows_of, served
+from nnx_numpy.compiled._loop import loop, served
+from nnx_numpy.kernels import rows_of
 
 
 def linear_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     """Add the bias in place."""
-    y = np.dot(x if x.ndim == 2 else rows_of(x), weight)
+    y = np.dot(rows_of(x), weight)
     if bias is not None:
         if bias.ndim == 1 and bias.shape == y.shape[1:] and served(y.dtype, bias):
             _add_bias(y, bias)
@@ -27,7 +28,7 @@ def linear_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) 
 
 def linear_relu_forward(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     """Add the bias and cut off what is below zero in one pass, in place."""
-    y = np.dot(x if x.ndim == 2 else rows_of(x), weight)
+    y = np.dot(rows_of(x), weight)
     if bias is None:
         y = np.maximum(y, 0.0, out=y)
     elif bias.ndim == 1 and bias.shape == y.shape[1:] and served(y.dtype, bias):

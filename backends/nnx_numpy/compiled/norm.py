@@ -16,7 +16,8 @@ import numpy as np
 from nnx._typing import Array, DType, Kernel
 from nnx.ops.norm import require_parameters
 from nnx_numpy import norm as native
-from nnx_numpy.compiled._loop import loop, rows_of, served
+from nnx_numpy.compiled._loop import loop, served
+from nnx_numpy.kernels import rows_of
 
 LINE = 512
 """Elements of a line; of four lines and two sums there is room in the innermost cache."""

@@ -14,9 +14,10 @@ from nnx.ops.softmax import log_softmax_x as any_log_softmax_x
 from nnx.ops.softmax import softmax_forward as any_softmax
 from nnx.ops.softmax import softmax_x as any_softmax_x
 from nnx_numpy import kernels
-from nnx_numpy.compiled._loop import loop, rows_of, served
+from nnx_numpy.compiled._loop import loop, served
 from nnx_numpy.compiled._threads import spread
 from nnx_numpy.compiled._vector import exp, in_order, largest
+from nnx_numpy.kernels import rows_of
 
 BLOCK = 2048  # elements, in whole rows, that are worked on together
 SHORT = 128  # columns below which exponentials are taken of a block of rows in one run, and else of each row
