@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 
 torch=$(grep '^torch==' ci/constraints.txt)
 python -m pip install --quiet "$torch"
-python -m pip install --quiet --constraint ci/constraints.txt --editable '.[dev,jax,torch]' autograd mygrad optax
+python -m pip install --quiet --constraint ci/constraints.txt --editable '.[dev,jax,nvrtc,torch]' autograd mygrad optax

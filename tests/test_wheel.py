@@ -72,6 +72,13 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel):
     assert "nnx/py.typed" in wheel.namelist()
 
 
+def test_wheel_holds_the_sources_of_kernels(wheel):
+    sources = {path.relative_to(ROOT / "backends").as_posix() for path in (ROOT / "backends").rglob("*.cu*")}
+
+    assert "nnx_cupy/kernels/common.cuh" in sources
+    assert sources <= set(wheel.namelist())
+
+
 def test_wheel_holds_no_tests_examples_or_notes(wheel):
     strays = [name for name in wheel.namelist() if name.startswith(("tests", "examples", "ci", "docs"))]
     notes = [name for name in wheel.namelist() if name.endswith(".md")]
