@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import Protocol
 
-from nnx._typing import Array
+from nnx._typing import Array, Precision
 
 
 class Recorder(Protocol):
@@ -25,6 +25,9 @@ class Recorder(Protocol):
 
     def require_later(self, what: str) -> None:
         """Raise: what comes cannot be recorded, and does not happen in the next step again."""
+
+    def precision(self, name: str, how: Precision) -> None:
+        """A part of the step is computed in a precision."""
 
     def constant(self, array: Array) -> None:
         """``array`` was made of numbers of Python, and is in each step."""

@@ -13,11 +13,12 @@ from typing import Any
 from nnx import tree
 from nnx._errors import ArgumentError
 from nnx._recording import recorder, recorders
-from nnx.backend import Library, is_array, library_of
+from nnx._typing import Array
+from nnx.backend import Library, activation, is_array, library_of
 from nnx.capture.compilation import Compilation
 from nnx.capture.discover import Found
 from nnx.capture.program import HOLDS, MISS, STALE, Outcome, Program
-from nnx.capture.proof import COMPILED, REPLAYED, prove
+from nnx.capture.proof import COMPILED, GRAPHED, REPLAYED, prove
 from nnx.capture.recorded import Recorded
 from nnx.capture.recorder import Unrecordable
 from nnx.capture.recording import Recording
@@ -44,7 +45,8 @@ def capture(step: Callable[..., Any], *, warn: bool = True) -> Captured:
     functions it calls on which arrays. The third replays those calls, takes back what they did, runs ``step`` as it
     is, and compares: if they differ, the step is run plainly from then on. All later ones make the recorded calls, and
     nothing else: no layer, no tape, no check of shapes. On NumPy, results, and what becomes of models and optimisers,
-    are the same to the last bit; where a backend compiles steps, in all but the last places.
+    are the same to the last bit; where a backend compiles steps, in all but the last places. On a CUDA GPU the
+    recorded calls become one graph of the device's work, which is launched in one call.
 
     A signature is the structure of the arguments, the shapes and dtypes of arrays, the values of numbers, strings and
     slices, and which other objects there are. Models and optimisers may be arguments, or be closed over, globals,
@@ -207,9 +209,11 @@ class Captured:
         library = self._library(args, options)
         if library is None:
             return MISS
-        compiled = library.backend.capture != "replay"  # type: ignore[union-attr]
-        with _recording_lock:
-            result, same = prove(program, self._step, (args, options), library, COMPILED if compiled else REPLAYED)
+        tolerance = REPLAYED if library.backend.capture == "replay" else COMPILED  # type: ignore[union-attr]
+        if library.backend.graph is not None:  # type: ignore[union-attr]
+            tolerance = GRAPHED
+        with _recording_lock, activation(self._arrays(args, options)):
+            result, same = prove(program, self._step, (args, options), library, tolerance)
         if same and program in self._unproved:
             self._unproved.remove(program)
             self._programs.insert(0, program)
@@ -222,21 +226,25 @@ class Captured:
 
     def _library(self, args: Any, options: Any) -> Library | None:
         """The one library of all arrays; ``None`` if there are several, or they are tracked."""
-        found = Found(self._step, (args, options))
-        held = [a for model in found.models for a in model.arrays().values()]
-        arrays = [a for a in (*tree.leaves([list(args), options]), *held) if is_array(a)]
+        arrays = self._arrays(args, options)
         if any(isinstance(a, (Tracked, Recorded)) for a in arrays):
             return None
         libraries = {id(library.namespace): library for library in map(library_of, arrays)}
         return next(iter(libraries.values())) if len(libraries) == 1 else None
 
+    def _arrays(self, args: Any, options: Any) -> list[Array]:
+        """Those of the arguments, and of the models that are found."""
+        found = Found(self._step, (args, options))
+        held = [a for model in found.models for a in model.arrays().values()]
+        return [a for a in (*tree.leaves([list(args), options]), *held) if is_array(a)]
+
     def _record(self, library: Library, args: Any, options: Any, signature: Any) -> Any:
-        with _recording_lock:
+        with _recording_lock, activation(self._arrays(args, options)):
             found = Found(self._step, (args, options))
             state = State(found)
             snapshot = Snapshot(state, library)
             kind = Replay if library.backend.capture == "replay" else Compilation  # type: ignore[union-attr]
-            recording: Recording = kind(library, found, state, (args, options))
+            recording: Recording = kind(library, found, state, (args, options), self._say_slower)
             try:
                 result = recording.run(self._step)
             except BaseException as error:
@@ -269,11 +277,14 @@ class Captured:
         self._captured.clear()
         self._say(reason)
 
-    def _say(self, reason: str) -> None:
+    def _say(self, reason: str, how: str = "runs {} plainly") -> None:
         if self._warn:
-            name = getattr(self._step, "__qualname__", repr(self._step))
-            said = f"nnx.capture runs {name} plainly: {reason}. See nnx.capture for what can be captured"
+            how = how.format(getattr(self._step, "__qualname__", repr(self._step)))
+            said = f"nnx.capture {how}: {reason}. See nnx.capture for what can be captured"
             warnings.warn(said, UserWarning, stacklevel=_depth())
+
+    def _say_slower(self, reason: str) -> None:
+        self._say(reason, "replays the calls of {} one by one, and not as one graph of the device's work")
 
 
 def _depth() -> int:

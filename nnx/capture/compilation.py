@@ -8,12 +8,12 @@ from typing import Any
 
 from nnx import tree
 from nnx._recording import recorders
-from nnx._typing import Array, Tree
+from nnx._typing import Array, Precision
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
 from nnx.capture.program import Program
 from nnx.capture.recorder import Instruction, Ref, Unrecordable, caller
-from nnx.capture.recording import Recording, alike, leaves_of, with_arrays
+from nnx.capture.recording import Recording, alike, leaves_of, map_refs, with_arrays
 from nnx.capture.state import State
 from nnx.tape.primitive import untracked
 
@@ -21,8 +21,15 @@ from nnx.tape.primitive import untracked
 class Compilation(Recording):
     """The step as a function from arrays to arrays, which the backend compiles."""
 
-    def __init__(self, library: Library, found: Found, state: State, arguments: tuple[Any, Any]) -> None:
-        super().__init__(library, found, state, arguments)
+    def __init__(
+        self,
+        library: Library,
+        found: Found,
+        state: State,
+        arguments: tuple[Any, Any],
+        say: Callable[[str], None],
+    ) -> None:
+        super().__init__(library, found, state, arguments, say)
         self._values: list[Array] = []
         self._by_id: dict[int, int] = {}
         self._refs = with_arrays(arguments, self._new)
@@ -70,6 +77,10 @@ class Compilation(Recording):
     def require_later(self, what: str) -> None:
         """Raise: what comes cannot be compiled, and does not happen in the next step again."""
         raise Unrecordable(what, later=True)
+
+    def precision(self, name: str, how: Precision) -> None:
+        """A part of the step is computed in a precision; its context has had its effect when it was compiled."""
+        self.precisions[name] = Precision(how.dtype, None)
 
     def constant(self, array: Array) -> None:
         """Constants need not be known."""
@@ -130,12 +141,3 @@ class Compilation(Recording):
         ]
         self._outputs = len(outputs)
         return outputs
-
-
-def map_refs(function: Callable[[Any], Any], x: Tree) -> Tree:
-    """A tree, with something else in place of its refs."""
-    if isinstance(x, dict):
-        return {key: map_refs(function, item) for key, item in x.items()}
-    if isinstance(x, (list, tuple)) and not isinstance(x, Ref):
-        return tree.sequence(type(x), [map_refs(function, item) for item in x])
-    return function(x)

@@ -11,7 +11,7 @@ from nnx._typing import Array
 from nnx.backend import is_array
 from nnx.capture.names import home_of, in_class, is_installed, is_library, is_pythons, names_in, package_of, slots_of
 from nnx.module import Module
-from nnx.optim import Optimizer
+from nnx.optim import LossScale, Optimizer
 from nnx.tree import leaves
 
 MANY = 1000
@@ -63,7 +63,7 @@ class Found:
     a class, numbers, arrays, models and functions of these names.
 
     Attributes:
-        models, optimizers: each once.
+        models, optimizers: each once; a loss scale counts as an optimiser.
         links: what would have to be looked into again, were it replaced.
         arrays: those that the step may use, as they are linked or cannot be replaced.
         containers: the lists and dicts.
@@ -71,7 +71,7 @@ class Found:
 
     def __init__(self, function: Callable[..., Any], arguments: Any) -> None:
         self.models: list[Module] = []
-        self.optimizers: list[Optimizer] = []
+        self.optimizers: list[Optimizer | LossScale] = []
         self.links: list[Link] = []
         self.arrays: list[Array] = []
         self.containers: list[Any] = []
@@ -131,6 +131,8 @@ class Found:
             self.optimizers.append(x)
             self._walk(x._model)
             self._walk(x._rate)
+        elif isinstance(x, LossScale):
+            self.optimizers.append(x)
         elif isinstance(x, FunctionType):
             self._function(x)
         elif isinstance(x, MethodType):

@@ -8,11 +8,12 @@ was recorded with, and ``STALE`` if models or optimisers are not what they were.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from nnx import _plan
-from nnx._typing import Array, Tree
+from nnx._typing import Array, Precision, Tree
 from nnx.capture.discover import Link
 from nnx.capture.prune import kept
 from nnx.capture.recorder import Instruction, Ref
@@ -39,11 +40,13 @@ class Program(NamedTuple):
         run: ``(args, options)``: does what the step does, or answers ``MISS`` or ``STALE``.
         check: the same without doing it; answers ``HOLDS`` if it would.
         source: the source of both, for people.
+        low: whether it computes in floats of 16 bits, which agree in fewer digits.
     """
 
     run: Callable[[Any, Any], Any]
     check: Callable[[Any, Any], Outcome]
     source: str
+    low: bool = False
 
 
 MISS, STALE, HOLDS = Outcome("MISS"), Outcome("STALE"), Outcome("HOLDS")
@@ -89,6 +92,37 @@ def write_program(
     scope = writer.names
     exec(compile(source + check, "<captured step>", "exec"), scope)
     return Program(scope["program"], scope["check"], source + check)
+
+
+def in_precision(program: Program, precisions: Iterable[Precision]) -> Program:
+    """A program in the contexts of the precisions that its step computes in, all of it: a call does not say which."""
+    precisions = list(precisions)
+    program = program._replace(low=any(how.dtype is not None for how in precisions))
+    makers = [how.context for how in precisions if how.context is not None]
+    if not makers:
+        return program
+
+    def run(args: Any, options: Any) -> Any:
+        with ExitStack() as contexts:
+            for make in makers:
+                contexts.enter_context(make())
+            return program.run(args, options)
+
+    return program._replace(run=run)
+
+
+def body_of(
+    instructions: Sequence[Instruction], constants: Mapping[int, Array], inputs: Sequence[int], outputs: Sequence[int]
+) -> Callable[[Sequence[Array]], list[Array]]:
+    """A function that makes calls: of the arrays of the slots ``inputs``, it answers those of the slots ``outputs``."""
+    writer = Writer(constants)
+    if inputs:
+        writer.line(", ".join(f"v{slot}" for slot in inputs) + ", = arrays")
+    _body(writer, instructions, set(), [], [Ref(slot) for slot in outputs])
+    scope = writer.names
+    exec(compile("def body(arrays):\n" + "\n".join(writer.lines) + "\n", "<captured step>", "exec"), scope)
+    body: Callable[[Sequence[Array]], list[Array]] = scope["body"]
+    return body
 
 
 def _arguments(writer: Writer, arguments: tuple[Any, Any], recorded: tuple[Any, Any]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 from nnx import tree
 from nnx._typing import Array, Namespace, Tree
-from nnx.backend import Library, is_array
+from nnx.backend import Library, is_array, is_float, is_low
 from nnx.capture.discover import Found
 from nnx.capture.program import Outcome, Program
 from nnx.capture.state import Snapshot, State
@@ -36,6 +37,13 @@ REPLAYED = Tolerance({64: 1e-10, 32: 1e-5}, 0, 0, 0)
 COMPILED = Tolerance({64: 1e-8, 32: 1e-3}, 16, 1 / 16, 1 / 2)
 """A compiler adds in another order."""
 
+GRAPHED = Tolerance({64: 1e-8, 32: 1e-4}, 16, 1 / 16, 1 / 16)
+"""The same functions, which may have other memory to work in, and then add in another order."""
+
+
+LOW = 2.0**-4
+"""How far, relative to the largest number, float32 results may be apart that bfloat16 leads to, by a few roundings."""
+
 
 class Proof(NamedTuple):
     """What came of running both.
@@ -57,6 +65,8 @@ def prove(
     Raises:
         Exception: what the step raises.
     """
+    if program.low and tolerance is not REPLAYED:
+        tolerance = tolerance._replace(relative=tolerance.relative | {32: max(tolerance.relative[32], LOW)})
     args, options = arguments
     state = State(Found(step, arguments))
     xp = library.namespace
@@ -89,7 +99,7 @@ def prove(
 def _agree(a: Any, b: Any, xp: Namespace, tolerance: Tolerance) -> bool:
     """Whether two trees are the same, but for a share of the numbers of each array."""
     if is_array(a):
-        return is_array(b) and _alike(a, b) and _apart(a, b, None, xp, tolerance) <= tolerance.answered * a.size
+        return is_array(b) and _alike(a, b) and _apart(a, b, None, xp, tolerance) <= tolerance.answered * prod(a.shape)
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
@@ -113,9 +123,9 @@ def _changes_agree(a: Any, b: Any, before: Any, xp: Namespace, tolerance: Tolera
             return False
         start = before[i] if len(before) == len(a) and is_array(before[i]) and _alike(x, before[i]) else None
         found = _apart(x, y, start, xp, tolerance)
-        if found and not xp.isdtype(x.dtype, ("real floating", "complex floating")):
+        if found and not is_float(xp, x.dtype):
             return False
-        apart, size = apart + found, size + x.size
+        apart, size = apart + found, size + prod(x.shape)
     return apart <= tolerance.kept * size
 
 
@@ -132,17 +142,22 @@ def _apart(a: Array, b: Array, before: Array | None, xp: Namespace, tolerance: T
     unlike = a != b
     if not bool(xp.any(unlike)):
         return 0
-    if not xp.isdtype(a.dtype, ("real floating", "complex floating")):
+    if not is_float(xp, a.dtype):
         return int(xp.count_nonzero(unlike))
+    if is_low(a.dtype):
+        bits, eps = 16, 2.0**-7 if str(a.dtype).endswith("bfloat16") else 2.0**-10
+        a, b = xp.astype(a, xp.float32), xp.astype(b, xp.float32)
+        before = None if before is None else xp.astype(before, xp.float32)
+    else:
+        info = xp.finfo(a.dtype)
+        bits, eps = int(info.bits), float(info.eps)
     finite = xp.isfinite(a) & xp.isfinite(b)
-    info = xp.finfo(a.dtype)
-    eps = float(info.eps)
     x, y = (xp.where(finite, each, xp.zeros_like(each)) for each in (a, b))
     largest = xp.max(xp.abs(y))
     scale = largest
     if before is not None:
         scale = xp.max(xp.abs(y - xp.where(finite & xp.isfinite(before), before, xp.zeros_like(before))))
-    allowed = tolerance.relative.get(int(info.bits), 8 * eps) * scale + 4 * eps * largest
+    allowed = tolerance.relative.get(bits, 8 * eps) * scale + 4 * eps * largest
     if before is None:
         allowed = allowed + tolerance.absolute * eps
     both_nan = xp.isnan(a) & xp.isnan(b)

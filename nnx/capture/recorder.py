@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from nnx._errors import NnxError, StateError
-from nnx._typing import Array, Namespace
+from nnx._typing import Array, Namespace, Precision
 from nnx.backend import is_array
 from nnx.capture.recorded import Recorded
 from nnx.tape.primitive import untracked
@@ -74,6 +74,7 @@ class Recorder:
         self.instructions: list[Instruction] = []
         self.constants: dict[int, Array] = {}  # arrays that the step takes from elsewhere
         self.guesses: dict[int, Array] = {}  # made of constants, and the same in each step unless somebody changes them
+        self.precisions: dict[str, Precision] = {}
         self.reason: str | None = None
         self._undo: list[tuple[Array, Array]] = []
 
@@ -83,6 +84,10 @@ class Recorder:
         """An array with a slot of its own."""
         self._slots += 1
         return self._kind(self, value, self._slots)
+
+    def precision(self, name: str, how: Precision) -> None:
+        """A part of the step is computed in a precision, and so will be the calls that are made again."""
+        self.precisions[name] = how
 
     def constant(self, array: Array) -> None:
         """``array`` may be used in all steps: it is made of the same numbers in each."""
@@ -167,7 +172,9 @@ class Recorder:
             return y  # another thread uses the model meanwhile
         self._require_under_way()
         given = list(arrays_in((args, options)))
-        known = {id(x.value) if isinstance(x, Recorded) else id(x): x for x in given}
+        values = [(x.value if isinstance(x, Recorded) else x, x) for x in given]
+        # a number is none of them: NumPy has but one False and one True, whichever function answers it
+        known = {id(value): x for value, x in values if hasattr(value, "__setitem__")}
         answer = self._close(y, known)
         found = list(arrays_in(answer))
         if self.reason is not None:
@@ -195,7 +202,9 @@ class Recorder:
         return self._is_raw(x) and id(x) not in self._found and hasattr(x, "__setitem__")
 
     def _close(self, y: Any, known: dict[int, Array]) -> Any:
-        if isinstance(y, (list, tuple)):
+        if isinstance(y, list):  # a list of a kernel's own kind may know more of its arrays than that they are
+            return [self._close(item, known) for item in y]
+        if isinstance(y, tuple):
             return sequence(type(y), [self._close(item, known) for item in y])
         if y is None:
             return None

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnx import tree
-from nnx._typing import Array, Tree
+from nnx._typing import Array, Precision, Tree
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
-from nnx.capture.program import Program, write_program
+from nnx.capture.program import Program, in_precision, write_program
 from nnx.capture.recorder import Instruction, Ref, Unrecordable
 from nnx.capture.state import Place, State, structure_of
 
@@ -22,19 +22,30 @@ class Recording:
         found: its models and optimisers.
         state: where their arrays stand.
         arguments: the positional ones, and the others by name.
+        say: told why what comes of it is slower than it could be.
 
     Attributes:
+        precisions: those in which parts of the step are computed, by name.
         reason: why it cannot be used; ``None`` if it can.
     """
 
-    def __init__(self, library: Library, found: Found, state: State, arguments: tuple[Any, Any]) -> None:
+    def __init__(
+        self,
+        library: Library,
+        found: Found,
+        state: State,
+        arguments: tuple[Any, Any],
+        say: Callable[[str], None],
+    ) -> None:
         self._library = library
         self._found = found
         self._state = state
         self._arguments = arguments
+        self._say = say
         self._places: list[tuple[Place, Any]] = []
         self._written: list[tuple[Place, Any]] = []
         self._result: Any = None
+        self.precisions: dict[str, Precision] = {}
         self.reason: str | None = None
 
     def run(self, step: Callable[..., Any]) -> Any:
@@ -78,7 +89,7 @@ class Recording:
         def containers() -> bool:
             return all(plan.containers_hold() for plan in plans)
 
-        return write_program(
+        program = write_program(
             arguments=self._arguments,
             recorded_arguments=arguments,
             places=self._places,
@@ -92,6 +103,7 @@ class Recording:
             guesses=guesses or {},
             result=self._result,
         )
+        return in_precision(program, self.precisions.values())
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -111,3 +123,12 @@ def leaves_of(arguments: tuple[Any, Any]) -> list[Any]:
 def with_arrays(x: Tree, stand_in: Callable[[Array], Any]) -> Tree:
     """A tree, with something else in place of its arrays."""
     return tree.map_leaves(lambda a: stand_in(a) if is_array(a) else a, x)
+
+
+def map_refs(function: Callable[[Any], Any], x: Tree) -> Tree:
+    """A tree, with something else in place of its refs."""
+    if isinstance(x, dict):
+        return {key: map_refs(function, item) for key, item in x.items()}
+    if isinstance(x, (list, tuple)) and not isinstance(x, Ref):
+        return tree.sequence(type(x), [map_refs(function, item) for item in x])
+    return function(x)

@@ -11,6 +11,7 @@ from nnx._recording import recorders
 from nnx._typing import Array
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
+from nnx.capture.graphed import Calls, graph_of
 from nnx.capture.namespace import kind_of
 from nnx.capture.program import Program
 from nnx.capture.recorded import Recorded
@@ -22,8 +23,15 @@ from nnx.capture.state import Place, State
 class Replay(Recording):
     """The calls of the step, which are made again."""
 
-    def __init__(self, library: Library, found: Found, state: State, arguments: tuple[Any, Any]) -> None:
-        super().__init__(library, found, state, arguments)
+    def __init__(
+        self,
+        library: Library,
+        found: Found,
+        state: State,
+        arguments: tuple[Any, Any],
+        say: Callable[[str], None],
+    ) -> None:
+        super().__init__(library, found, state, arguments, say)
         kind = kind_of(library)
         self._namespace = kind._xp
         settings = tree.leaves([setting.value for setting in state.settings])
@@ -63,7 +71,7 @@ class Replay(Recording):
         finally:
             del recorders[thread]
             self._recorder.end()
-            self.reason = self._recorder.reason
+            self.reason, self.precisions = self._recorder.reason, self._recorder.precisions
 
     def take_back(self) -> None:
         """Give the arrays that were changed by operators their values again."""
@@ -73,6 +81,11 @@ class Replay(Recording):
         """What makes the same calls."""
         recorder = self._recorder
         arguments = tree.map_leaves(lambda a: Ref(a.slot) if isinstance(a, Recorded) else a, self._recorded)
+        if self._library.backend is not None and self._library.backend.graph is not None:
+            calls = Calls(recorder.instructions, recorder.constants, recorder.guesses)
+            graph = graph_of(calls, arguments, self._places, self._written, self._result, self._library, self._say)
+            self._written, self._result = graph.written, graph.result
+            return self._write(arguments, [graph.call])
         return self._write(arguments, recorder.instructions, recorder.constants, recorder.guesses)
 
     def _stand_in(self, array: Array) -> Recorded:

@@ -90,6 +90,7 @@ class State:
                 self.settings.append(Setting(owner, key, value))
             if _is_namespace(value):
                 self.namespaces.append(Place(owner, key, of_model=False))
+                continue
             for item in value if isinstance(value, (list, tuple)) else [value]:
                 if isinstance(item, dict) or _is_part(item):
                     self._object(item)

@@ -62,7 +62,7 @@ class Writer:
             return "(" + "".join(self.expression(item) + ", " for item in x) + ")"
         if isinstance(x, tuple):
             items = ", ".join(map(self.expression, x))
-            return f"{self.name(type(x))}({items})"
+            return f"{self.name(type(x))}({items})" if hasattr(x, "_fields") else f"{self.name(type(x))}([{items}])"
         if isinstance(x, list):
             return "[" + ", ".join(map(self.expression, x)) + "]"
         if type(x) is dict:

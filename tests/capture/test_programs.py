@@ -186,3 +186,18 @@ def test_what_is_the_same_in_each_step_is_made_once():
     (program,) = captured._programs
     names = {getattr(value, "__name__", "") for value in program.run.__globals__.values()}
     assert "ones_like" not in names
+
+
+def test_numbers_that_are_one_object_are_told_apart():
+    """NumPy has but one False and one True: what answers one of them does not answer its argument."""
+
+    def step(x):
+        positive, small = x > 0, x < 3
+        both = np.logical_and(positive, small)
+        return np.where(both, x, -1.0), np.where(np.logical_not(both), 1.0, 0.0)
+
+    captured = nnx.capture(step)
+    for value in (1, 2, 1, 5, -4, 2):
+        found = captured(np.float32(value))
+        assert [float(y) for y in found] == [float(y) for y in step(np.float32(value))]
+    assert captured.replays > 1
