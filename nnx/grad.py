@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnx import tree
-from nnx._errors import DifferentiationError, DTypeError, ShapeError
+from nnx._errors import ArgumentError, DifferentiationError, DTypeError, ShapeError
+from nnx._precision import in_dtype, require_precision, wide
 from nnx._trace import Trace
 from nnx._typing import Array, DType, Namespace, Tree
 from nnx.backend import dtype_kind, is_array, is_float, library_of, namespace_of
@@ -22,6 +23,8 @@ def value_and_grad(
     *,
     has_aux: bool = False,
     training: bool = True,
+    precision: str | None = None,
+    loss_scale: Any = None,
 ) -> Callable[..., tuple[Any, Any]]:
     r"""Make a function that answers the value of ``f`` and its gradient ∂f/∂x.
 
@@ -39,6 +42,11 @@ def value_and_grad(
         training: the mode of the models in ``argnums``. ``f`` gets a shallow copy of each, whose
             parameters are tracked. Buffers that the copy rebinds are written back when ``f`` and its
             gradient have succeeded; until then the models are as they were.
+        precision: ``None`` for that of the arrays. ``"tf32"`` lets float32 products round their factors, on
+            devices that have such products. In ``"bfloat16"`` and ``"float16"`` float32 parameters, and float32
+            arrays in ``argnums``, have copies of that type in ``f``; value and gradients are float32.
+        loss_scale: a :class:`nnx.optim.LossScale`, for ``"float16"``: the gradients come multiplied by it, and the
+            optimiser that has it divides them. Buffers of floats stay as they are where the value is not finite.
 
     Returns:
         A function ``(...) -> (value, gradient)``, or ``((value, aux), gradient)``. The gradient has
@@ -48,35 +56,50 @@ def value_and_grad(
 
     Raises:
         DifferentiationError: ``f`` answered no scalar, or used something that has no derivative.
-        DTypeError: an argument is not of a floating-point dtype.
+        DTypeError: an argument is not of a floating-point dtype, or, in a low precision, not float32.
+        ArgumentError: there is no such precision, or the library of the arrays does not compute in it.
 
     >>> import nnx
     >>> nnx.value_and_grad(lambda x: x * x)(3.0)
     (np.float32(9.0), np.float32(6.0))
     """
 
+    require_precision(precision)
+    _require_scale(loss_scale)
+    plain = precision is None and loss_scale is None
+
     @functools.wraps(f)
     def differentiated(*args: Any, **options: Any) -> tuple[Any, Any]:
-        trace = Trace(training)
+        trace = Trace(training, precision)
         tracked, several = trace.track_arguments(args, argnums)
-        value, aux = _split(f(*tracked, **options), has_aux)
-        _require_scalar(value)
-        answer = trace.untrack(value)
-        roots = []
-        if type(value) is Tracked and value.node.level == trace.level:
-            roots = [(value.node, _one(value.xp, value.value))]
-        gradients = trace.gradients(roots, release=True)
-        gradient = tuple(gradients) if several else gradients[0]
-        if has_aux:
-            answer = answer, tree.map_leaves(trace.untrack, aux)
-        trace.write_back()
-        return answer, gradient
+        with trace.activation():
+            value, aux = _split(f(*tracked, **options), has_aux)
+            _require_scalar(value)
+            if not plain and is_array(value):
+                value = wide(namespace_of(value), value)
+            answer = trace.untrack(value)
+            roots = []
+            if type(value) is Tracked and value.node.level == trace.level:
+                start = _one(value.xp, value.value) if loss_scale is None else _scaled(value, loss_scale)
+                roots = [(value.node, start)]
+            gradients = trace.gradients(roots, release=True)
+            keep = None if loss_scale is None else _finite_keeper(answer)
+            if has_aux:
+                answer = answer, tree.map_leaves(trace.untrack, aux)
+            trace.write_back(keep)
+        return answer, tuple(gradients) if several else gradients[0]
 
     return differentiated
 
 
 def grad(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False, training: bool = True
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    training: bool = True,
+    precision: str | None = None,
+    loss_scale: Any = None,
 ) -> Callable[..., Any]:
     """Make a function that answers the gradient of ``f``; with ``has_aux``, ``(gradient, aux)``.
 
@@ -86,7 +109,7 @@ def grad(
     >>> nnx.grad(nnx.grad(lambda x: x**3))(2.0)
     np.float32(12.0)
     """
-    both = value_and_grad(f, argnums, has_aux=has_aux, training=training)
+    both = value_and_grad(f, argnums, has_aux=has_aux, training=training, precision=precision, loss_scale=loss_scale)
 
     @functools.wraps(f)
     def differentiated(*args: Any, **options: Any) -> Any:
@@ -96,7 +119,13 @@ def grad(
     return differentiated
 
 
-def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: bool = True) -> tuple[Any, ...]:
+def vjp(
+    f: Callable[..., Any],
+    *primals: Any,
+    has_aux: bool = False,
+    training: bool = True,
+    precision: str | None = None,
+) -> tuple[Any, ...]:
     """Answer ``f(*primals)`` and its pull-back: the product of a cotangent with the Jacobian.
 
     For complex numbers the pull-back is the transpose, without a conjugate: Re Σ g ẏ = Re Σ ḡ ẋ for the
@@ -107,6 +136,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: b
         primals: as the arguments in ``argnums`` of :func:`value_and_grad`.
         has_aux: ``f`` answers ``(value, aux)``.
         training: the mode of the models among ``primals``.
+        precision: as for :func:`value_and_grad`; the value has the dtype that ``f`` answers.
 
     Returns:
         ``(value, pull)`` or ``(value, pull, aux)``. ``pull(cotangent)``, with the structure, shapes
@@ -116,7 +146,9 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, training: b
     Raises:
         ShapeError, DTypeError: a cotangent does not fit the value.
     """
-    answer, pull, aux = pull_back(f, primals, {}, range(len(primals)), has_aux=has_aux, training=training)
+    require_precision(precision)
+    argnums = range(len(primals))
+    answer, pull, aux = pull_back(f, primals, {}, argnums, has_aux=has_aux, training=training, precision=precision)
     return (answer, pull, aux) if has_aux else (answer, pull)
 
 
@@ -128,11 +160,13 @@ def pull_back(
     *,
     has_aux: bool,
     training: bool,
+    precision: str | None = None,
 ) -> tuple[Any, Callable[[Tree], tuple[Any, ...]], Any]:
     """:func:`vjp` by some of the arguments: the value, its pull-back, and ``aux`` or ``None``."""
-    trace = Trace(training)
+    trace = Trace(training, precision)
     tracked, _ = trace.track_arguments(args, argnums)
-    value, aux = _split(f(*tracked, **options), has_aux)
+    with trace.activation():
+        value, aux = _split(f(*tracked, **options), has_aux)
     answer = tree.map_leaves(trace.untrack, value)
     value = tree.map_leaves(held, value)
     trace.write_back()
@@ -154,7 +188,8 @@ def pull_back(
                 roots.append((y.node, constants(y.xp, g) if outer else g))
 
         tree.map_leaves(root, value, cotangent)
-        return tuple(trace.gradients(roots, release=False))
+        with trace.activation():
+            return tuple(trace.gradients(roots, release=False))
 
     return answer, pull, tree.map_leaves(trace.untrack, aux)
 
@@ -193,6 +228,36 @@ def _one(xp: Namespace, y: Array) -> Array:
         if library_of(y).one_device and not hasattr(one, "__setitem__"):
             _ones[type(y), y.dtype] = one
     return one
+
+
+def _require_scale(loss_scale: Any) -> None:
+    if loss_scale is not None and not hasattr(loss_scale, "placed"):
+        raise ArgumentError(
+            f"loss_scale is that of an optimiser, an nnx.optim.LossScale, or None; got {loss_scale!r}: make the "
+            "optimiser with loss_scale=nnx.optim.LossScale(), and pass optimizer.loss_scale"
+        )
+
+
+def _scaled(value: Tracked, loss_scale: Any) -> Array:
+    """The loss scale, as what the walk back starts from."""
+    raw = untracked(value)
+    start = in_dtype(namespace_of(raw), loss_scale.placed(raw)[0], raw.dtype)
+    return constants(value.xp, start) if type(value.value) is Tracked else start
+
+
+def _finite_keeper(value: Any) -> Callable[[Array, Array], Array] | None:
+    """Chooses what a buffer of floats becomes: what it was, where the value of the function is not finite."""
+    if not is_array(value):
+        return None
+    finite = namespace_of(value).isfinite(value)
+
+    def keep(before: Array, after: Array) -> Array:
+        if not is_array(before) or not is_array(after) or before.shape != after.shape or before.dtype != after.dtype:
+            return after
+        xp = namespace_of(before, after, finite)
+        return xp.where(finite, after, before) if is_float(namespace_of(untracked(after)), after.dtype) else after
+
+    return keep
 
 
 def _split(result: Any, has_aux: bool) -> tuple[Any, Any]:

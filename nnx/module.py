@@ -165,7 +165,9 @@ class Module:
             DTypeError: ``dtype`` is no floating-point dtype of the standard.
         """
         if dtype not in (None, "float32", "float64"):
-            raise DTypeError(f"the dtype of a model is 'float32' or 'float64', got {dtype!r}")
+            low = dtype in ("float16", "bfloat16")
+            remedy = "; for gradients in 16 bits of float32 models there is precision= of value_and_grad" if low else ""
+            raise DTypeError(f"the dtype of a model is 'float32' or 'float64', got {dtype!r}{remedy}")
         places = self._planned().arrays
         moved = {}
         for name, standing in places.items():
@@ -205,17 +207,18 @@ class Module:
     # --- differentiation ----------------------------------------------------------------------
 
     def _twin(
-        self, training: bool, tracked: Mapping[str, Array]
-    ) -> tuple[Self, Callable[[Callable[[Array], Array]], None]]:
+        self, training: bool, tracked: Mapping[str, Array], given: Mapping[str, Array] | None = None
+    ) -> tuple[Self, Callable[..., None]]:
         """A shallow copy for differentiation.
 
         Args:
             training: its mode.
             tracked: what stands for parameters, by name.
+            given: what ``parameters()`` of the copy is to answer, where ``tracked`` was made of it in another dtype.
 
         Returns:
-            The copy, and a function that writes the buffers which the copy rebound back here; it
-            takes one that makes a plain array of a tracked one.
+            The copy, and a function that writes the buffers which the copy rebound back here; it takes one
+            that makes a plain array of a tracked one, and ``keep(before, after)``, which may choose or be ``None``.
         """
         plan = self._planned()
         twins = plan.copy(training)
@@ -225,15 +228,18 @@ class Module:
         for name, array in tracked.items():
             for i, attribute in plan.indices[name]:
                 twins[i].__dict__[attribute] = array
-        if plan.fixed and tracked.keys() >= plan.trained.keys():  # it need not be walked to know its parameters
+        if given is not None:
+            object.__setattr__(twins[0], "_origin", (plan, given))
+        elif plan.fixed and tracked.keys() >= plan.trained.keys():  # it need not be walked to know its parameters
             object.__setattr__(twins[0], "_origin", (plan, tracked))
 
-        def write_back(untrack: Callable[[Array], Array]) -> None:
+        def write_back(untrack: Callable[[Array], Array], keep: Callable[[Array, Array], Array] | None = None) -> None:
             for i, attribute in plan.rebindable:
                 original, value = plan.modules[i][1].__dict__, twins[i].__dict__.get(attribute)
                 before = original.get(attribute)
                 if not same(value, before):
-                    original[attribute] = untrack(value) if nested else untracked(value)
+                    after = untrack(value) if nested else untracked(value)
+                    original[attribute] = after if keep is None else keep(before, after)
                     if (value is None) != (before is None):
                         structure_changed()
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 from nnx import ops
 from nnx._arguments import non_negative
+from nnx._precision import wide
 from nnx._select import Pattern, as_patterns, described, select
 from nnx._typing import Array, Model, Namespace
-from nnx.backend import namespace_of
+from nnx.backend import activating, namespace_of
 
 __all__ = ["elastic", "l1", "l2"]
 
@@ -39,11 +40,14 @@ class Regularizer:
         if l2 is not None:
             self._parts.append((ops.sum_squares, 0.5 * l2))
 
+    @activating
     def __call__(self, model: Model) -> Array:
         """The penalty of the model's parameters, in their widest dtype."""
         chosen = select(model.parameters(), self._patterns).values()
         xp = namespace_of(*chosen)
-        return _sum(xp, [_sum(xp, [measure(w) for w in chosen]) * strength for measure, strength in self._parts])
+        return _sum(
+            xp, [_sum(xp, [measure(wide(xp, w)) for w in chosen]) * strength for measure, strength in self._parts]
+        )
 
     def __repr__(self) -> str:
         return self._text

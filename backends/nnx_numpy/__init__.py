@@ -13,7 +13,7 @@ from typing import Any
 from array_api_compat import is_numpy_array
 
 from nnx._errors import DeviceError
-from nnx._typing import Kernel, Memory
+from nnx._typing import Kernel, Memory, Precision
 
 
 class NumPyBackend:
@@ -25,7 +25,10 @@ class NumPyBackend:
     views = True
     one_device = True
     defers = True
+    activate = None
+    prefetch = None
     capture = "replay"
+    graph = None
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         """Those of ``nnx_numpy.kernels``; at ``"best"`` with those of ``nnx_numpy.compiled``, if there is Numba."""
@@ -82,6 +85,13 @@ class NumPyBackend:
 
     def readable(self, array: Any) -> bool:
         return True
+
+    def precision(self, name: str) -> Precision | None:
+        import numpy
+
+        if name != "float16":  # bfloat16 is no dtype of NumPy's own
+            return None
+        return Precision(numpy.dtype("float16"), lambda: numpy.errstate(over="ignore", invalid="ignore"))
 
     def synchronize(self, device: str) -> None:
         return None

@@ -93,12 +93,12 @@ def conv2d_weight(
     """Add the products of tiles with their part of G."""
     axes = _forward_axes(conv_windows(x.shape, weight_shape, stride, padding, dilation))
     dtype = np.result_type(g, x)
-    total = np.zeros((prod(weight_shape[:3]), weight_shape[3]), dtype)
-    term = np.empty_like(total)
+    total = np.zeros((prod(weight_shape[:3]), weight_shape[3]), np.float32 if dtype.char == "e" else dtype)
+    term = np.empty(total.shape, dtype)
     for part, tile in _tiles(x.astype(dtype, copy=False), axes):
         rows = g[part].reshape(len(tile), g.shape[3]).astype(dtype, copy=False)
         total += np.dot(tile.T, rows, out=term)
-    return total.reshape(weight_shape)
+    return total.reshape(weight_shape).astype(dtype, copy=False)
 
 
 @functools.lru_cache(maxsize=256)

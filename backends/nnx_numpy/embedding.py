@@ -13,10 +13,10 @@ from nnx._typing import Array, Kernel
 def embedding_weight(xp: Any, g: Array, weight_shape: tuple[int, ...], ids: Array) -> Array:
     """Add element by element, in order: for rows, ``numpy.add.at`` takes six times as long."""
     rows, features = weight_shape
-    found = np.zeros(rows * features, g.dtype)
+    found = np.zeros(rows * features, np.float32 if g.dtype.char == "e" else g.dtype)
     places = ids.reshape(-1, 1).astype(np.intp, copy=False) * features + np.arange(features, dtype=np.intp)
     np.add.at(found, places.reshape(prod(places.shape)), g.reshape(prod(g.shape)))
-    return found.reshape(rows, features)
+    return found.reshape(rows, features).astype(g.dtype, copy=False)
 
 
 def summed_rows(xp: Any, g: Array, n: int, index: Array) -> Array:

@@ -15,6 +15,8 @@ import numpy as np
 
 from nnx._typing import Array, Kernel
 from nnx.ops.softmax import label_dtype_error, label_error
+from nnx.ops.softmax import softmax_cross_entropy_forward as in_float32
+from nnx.vjps import _rule
 from nnx_numpy import conv, dropout, embedding, gather, norm, optim, pool
 
 
@@ -83,15 +85,18 @@ def relu_forward(xp: Any, x: Array) -> Array:
 def relu_x(xp: Any, g: Array, y: Array) -> Array:
     """Multiply by the mask: to select by a random one takes 15 times as long on 65,536 elements.
 
-    Departure: an infinite gradient is NaN where y is 0, and the reference's is 0.
+    Departure: an infinite gradient is NaN where y is 0, and the reference's is 0. In float16, where there are
+    infinite ones in the course of training, as the reference.
     """
-    return np.multiply(g, y > 0)
+    return np.where(y > 0, g, 0) if g.dtype.char == "e" else np.multiply(g, y > 0)
 
 
 def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean: bool = False) -> tuple[Array, Array]:
     """Work in one buffer, and look the label's logit up instead of masking all others."""
     if labels.dtype.kind not in "iu":
         raise label_dtype_error(labels)
+    if logits.dtype.char == "e":
+        return in_float32(xp, logits, labels, mean=mean)
     z, ids = rows_of(logits), labels.reshape(-1)
     if not ids.dtype.isnative:
         ids = ids.astype(ids.dtype.newbyteorder("="))
@@ -118,6 +123,8 @@ def softmax_cross_entropy_forward(xp: Any, logits: Array, labels: Array, *, mean
 def summed_to(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
     """Reduce without the checks of ``numpy.sum``, which take longer than the sum of a small array."""
     extra = g.ndim - len(shape)
+    if g.dtype.char == "e":  # NumPy would add up in float16
+        return _rule.summed_to(xp, g, shape)
     if g.shape[extra:] == shape:
         return np.add.reduce(g, axis=tuple(range(extra)))
     repeated = [axis + extra for axis, n in enumerate(shape) if n == 1 and g.shape[axis + extra] != 1]

@@ -53,7 +53,9 @@ def sgd_update(
     weight_decay: float,
 ) -> tuple[Array, Array | None]:
     """As ``nnx.optim.sgd.sgd_update``, in place."""
-    rate = float(rate)
+    rate, scale = float(rate), 1.0 if scale is None else float(scale)
+    if scale < 0:
+        return parameters, velocity
     for part, g, s, t in _chunks(parameters, gradients, scale):
         p = parameters[part]
         if weight_decay:
@@ -93,7 +95,9 @@ def adam_update(
 
     η w₁ m / (√(w₂ v) + ε) = a m / (√v + e) with a = η w₁ / √w₂ and e = ε / √w₂.
     """
-    t, rate = int(step), float(rate)
+    t, rate, scale = int(step), float(rate), 1.0 if scale is None else float(scale)
+    if scale < 0:
+        return parameters, gradient_sum, square_sum
     root = math.sqrt((1 - beta2) / (1 - beta2**t))
     a, e = rate * (1 - beta1) / (1 - beta1**t) / root, eps / root
     keep = 1 - rate * weight_decay if decoupled else 1.0
@@ -118,12 +122,11 @@ def adam_update(
     return parameters, gradient_sum, square_sum
 
 
-def _chunks(parameters: Array, gradients: Sequence[Array], scale: Any) -> Iterator[tuple[slice, Array, Array, Array]]:
+def _chunks(parameters: Array, gradients: Sequence[Array], scale: float) -> Iterator[tuple[slice, Array, Array, Array]]:
     """For each chunk its slice, its gradient times ``scale``, and two arrays of its size to compute in.
 
     The gradient may be the second of the two; it is not to be written to otherwise.
     """
-    scale = 1.0 if scale is None else float(scale)
     first, second = _scratch(parameters.dtype)
     for part, pieces in _plan(tuple([g.size for g in gradients]), first.size):
         s, t = first[: part.stop - part.start], second[: part.stop - part.start]

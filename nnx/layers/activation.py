@@ -10,7 +10,7 @@ from nnx._arguments import count
 from nnx._errors import ShapeError
 from nnx._typing import Array
 from nnx.backend import Device, namespace_of
-from nnx.layers._input import require_dtype
+from nnx.layers._input import fitting
 from nnx.module import Module, Parameter
 from nnx.random import Generator
 
@@ -50,7 +50,7 @@ class PReLU(Module):
     def __call__(self, x: Array) -> Array:
         slope = self.slope
         if getattr(x, "dtype", None) is not slope.dtype:
-            require_dtype(self, x, slope)
+            x = fitting(self, x, slope)
         features = slope.shape[0]
         if features == 1:
             slope = namespace_of(x, slope).reshape(slope, ())
@@ -118,7 +118,7 @@ class Maxout(Module):
     def __call__(self, x: Array) -> Array:
         weight = self.weight
         if getattr(x, "dtype", None) is not weight.dtype:
-            require_dtype(self, x, weight)
+            x = fitting(self, x, weight)
         inputs, outputs = weight.shape[0], weight.shape[1] // self.pieces
         if not x.shape or x.shape[-1] != inputs:
             raise ShapeError(f"{self!r} expected input of shape (..., {inputs}), got {tuple(x.shape)}")

@@ -11,7 +11,7 @@ from nnx._arguments import count
 from nnx._errors import ShapeError
 from nnx._typing import Array
 from nnx.backend import Device
-from nnx.layers._input import require_dtype
+from nnx.layers._input import fitting
 from nnx.module import Module, Parameter
 from nnx.ops._window import per_axis, require_windows
 from nnx.random import Generator
@@ -78,7 +78,7 @@ class Conv2d(Module):
     def __call__(self, x: Array) -> Array:
         weight = self.weight
         if getattr(x, "dtype", None) is not weight.dtype:
-            require_dtype(self, x, weight)
+            x = fitting(self, x, weight)
         if len(x.shape) != 4 or x.shape[3] != weight.shape[2]:
             raise ShapeError(
                 f"{self!r} expected images of shape (batch, height, width, {weight.shape[2]}), got {tuple(x.shape)}"

@@ -10,7 +10,7 @@ from nnx import init, ops
 from nnx._errors import ArgumentError, ShapeError
 from nnx._typing import Array
 from nnx.backend import Device
-from nnx.layers._input import require_dtype
+from nnx.layers._input import fitting
 from nnx.module import Module, Parameter
 from nnx.random import Generator
 
@@ -69,7 +69,7 @@ class Linear(Module):
     def _operands(self, x: Array) -> tuple[Array, Array, Array | None]:
         weight = self.weight
         if getattr(x, "dtype", None) is not weight.dtype:
-            require_dtype(self, x, weight)
+            x = fitting(self, x, weight)
         if not x.shape or x.shape[-1] != weight.shape[0]:
             raise ShapeError(f"{self!r} expected input of shape (..., {weight.shape[0]}), got {tuple(x.shape)}")
         return x, weight, self.bias

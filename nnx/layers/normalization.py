@@ -9,8 +9,19 @@ from typing import Any
 from nnx import init, ops
 from nnx._arguments import count, non_negative, positive
 from nnx._errors import ArgumentError, DTypeError, ShapeError
+from nnx._precision import fits, in_dtype, wide
 from nnx._typing import Array
-from nnx.backend import HOST, Device, dtype_kind, is_array, load_backend, load_namespace, named_dtype, namespace_of
+from nnx.backend import (
+    HOST,
+    Device,
+    activating,
+    dtype_kind,
+    is_array,
+    load_backend,
+    load_namespace,
+    named_dtype,
+    namespace_of,
+)
 from nnx.module import Buffer, Module, Parameter
 
 
@@ -69,13 +80,16 @@ class BatchNorm(Module):
         self.running_mean = init.zeros((self.features,), dtype=dtype, device=device)
         self.running_var = init.ones((self.features,), dtype=dtype, device=device)
 
+    @activating
     def __call__(self, x: Array) -> Array:
         _check_input(self, x, self.running_mean, (self.features,))
         if not self.training:
             xp = namespace_of(x, self.running_mean, self.weight, self.bias)
             scale = 1 / xp.sqrt(self.running_var + self.eps)
-            y = (x - self.running_mean) * (scale if self.weight is None else scale * self.weight)
-            return y if self.bias is None else y + self.bias
+            if self.weight is not None:
+                scale = scale * in_dtype(xp, self.weight, scale.dtype)
+            y = (wide(xp, x) - self.running_mean) * scale
+            return in_dtype(xp, y if self.bias is None else y + in_dtype(xp, self.bias, y.dtype), x.dtype)
         y, mean, var = ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
         n, momentum = prod(x.shape[:-1]), self.momentum
         self.running_mean = mean * momentum + self.running_mean * (1 - momentum)
@@ -155,7 +169,7 @@ def _check_input(layer: Module, x: Any, like: Array | None, features: tuple[int,
         if not is_array(x):
             raise DTypeError(f"{layer!r} expected an array, got {type(x).__name__}: make one with nnx.asarray(...)")
         namespace_of(x, like)  # arrays of two libraries are the better explanation, and have no common dtypes
-        if dtype != like.dtype:  # type: ignore[union-attr]
+        if dtype != like.dtype and not fits(namespace_of(x, like), dtype, like.dtype):  # type: ignore[union-attr]
             raise DTypeError(
                 f"{layer!r} has {like.dtype} arrays and expected input of that dtype, got {dtype}: "  # type: ignore[union-attr]
                 "cast the input, or the model with model.to(dtype=...)"

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnx import ops
 from nnx._errors import DTypeError, ShapeError
+from nnx._precision import in_dtype, wide
 from nnx._typing import Array
 from nnx.backend import is_array, namespace_of
 from nnx.module import Module
@@ -111,7 +112,8 @@ class GlobalAvgPool2d(Module):
         require_images(repr(self), x.shape)
         if not prod(x.shape[1:3]):
             raise ShapeError(f"{self!r} expected images of at least one pixel, got shape {tuple(x.shape)}")
-        return namespace_of(x).mean(x, axis=(1, 2))
+        xp = namespace_of(x)
+        return in_dtype(xp, xp.mean(wide(xp, x), axis=(1, 2)), x.dtype)
 
     def operations(self, x: tuple[int, ...], y: tuple[int, ...]) -> int:
         return prod(x)

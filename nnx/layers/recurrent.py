@@ -9,9 +9,10 @@ from typing import Any
 from nnx import init, ops
 from nnx._arguments import count
 from nnx._errors import ArgumentError, DTypeError, ShapeError
+from nnx._precision import fits
 from nnx._typing import Array
 from nnx.backend import Device, is_array, namespace_of, native_device
-from nnx.layers._input import require_dtype
+from nnx.layers._input import fitting
 from nnx.module import Module, Parameter
 from nnx.random import Generator
 
@@ -53,7 +54,7 @@ class _Recurrent(Module):
     def __call__(self, x: Array, state: State = None) -> tuple[Array, State]:
         """The outputs of all steps, and the state after the last; ``state`` is that before the first."""
         if getattr(x, "dtype", None) is not self.weight.dtype:
-            require_dtype(self, x, self.weight)
+            x = fitting(self, x, self.weight)
         if len(x.shape) != 3 or x.shape[2] != self.weight.shape[0] or not x.shape[1]:
             raise ShapeError(
                 f"{self!r} expected sequences of shape (batch, time, {self.weight.shape[0]}), of at least one step, "
@@ -74,9 +75,12 @@ class _Recurrent(Module):
             raise DTypeError(f"{self!r} expected an array as its {name}, got {type(state).__name__}")
         if tuple(state.shape) != shape:
             raise ShapeError(f"{self!r} expected a {name} of shape {shape}, got {tuple(state.shape)}")
-        if state.dtype != inputs.dtype:
+        if state.dtype == inputs.dtype:
+            return state
+        xp = namespace_of(state, inputs)
+        if not fits(xp, state.dtype, inputs.dtype):
             raise DTypeError(f"{self!r} expected a {name} of dtype {inputs.dtype}, got {state.dtype}: cast it")
-        return state
+        return xp.astype(state, inputs.dtype)
 
     def operations(self, x: tuple[int, ...], y: tuple[Any, ...]) -> int:
         features, width = self.weight.shape

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 from nnx._errors import ArgumentError, DTypeError, LabelError, ShapeError
+from nnx._precision import wide
 from nnx._typing import Array, Namespace
 from nnx.backend import dtype_kind, namespace_of, readable
 from nnx.ops.softmax import label_dtype_error
 from nnx.tape.primitive import untracked
 
 
-def elementwise(prediction: Array, target: Array) -> Namespace:
-    """The namespace of two arrays of one shape and dtype, of floats and not empty."""
+def elementwise(prediction: Array, target: Array) -> tuple[Namespace, Array, Array]:
+    """The namespace of two arrays of one shape and dtype, of floats and not empty; and they, in float32 if narrower."""
     xp = namespace_of(prediction, target)
+    prediction, target = wide(xp, prediction), wide(xp, target)
     require_floating(xp, prediction)
     require_alike(prediction, target)
     require_some(prediction)
-    return xp
+    return xp, prediction, target
 
 
-def labelwise(prediction: Array, target: Array) -> Namespace:
+def labelwise(prediction: Array, target: Array) -> tuple[Namespace, Array, Array]:
     """As :func:`elementwise`, where the last axis is that of the labels."""
-    xp = elementwise(prediction, target)
+    xp, prediction, target = elementwise(prediction, target)
     require_last_axis(prediction, "labels")
-    return xp
+    return xp, prediction, target
 
 
-def classwise(scores: Array, target: Array) -> Namespace:
-    """The namespace of one number for each class, and the integer id of a class in place of the last axis."""
+def classwise(scores: Array, target: Array) -> tuple[Namespace, Array]:
+    """The namespace of scores of all classes, and of the ids of classes; and the scores, in float32 if narrower."""
     xp = namespace_of(scores, target)
+    scores = wide(xp, scores)
     require_floating(xp, scores)
     require_last_axis(scores, "classes")
     if not holds_ids(xp, target):
         raise label_dtype_error(target)
     require_ids(scores, target)
     require_some(scores)
-    return xp
+    return xp, scores
 
 
 def holds_ids(xp: Namespace, target: Array) -> bool:

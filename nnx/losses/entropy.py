@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nnx import ops
 from nnx._errors import ArgumentError, LabelError
+from nnx._precision import wide
 from nnx._typing import Array, Namespace
-from nnx.backend import namespace_of, readable
+from nnx.backend import activating, namespace_of, readable
 from nnx.losses._common import (
     classwise,
     elementwise,
@@ -24,6 +25,7 @@ from nnx.ops.softmax import check_labels, one_hot
 from nnx.tape.primitive import untracked
 
 
+@activating
 def cross_entropy(
     logits: Array,
     target: Array,
@@ -55,6 +57,7 @@ def cross_entropy(
             read at once (on a GPU, or under a compiler) the loss is NaN instead.
     """
     xp = namespace_of(logits, target, class_weights)
+    logits = wide(xp, logits)
     require_floating(xp, logits)
     require_last_axis(logits, "classes")
     if not 0 <= label_smoothing <= 1:
@@ -68,6 +71,7 @@ def cross_entropy(
             return ops.softmax_cross_entropy(logits, target, mean=True)
         loss, shares = _of_ids(xp, logits, target, label_smoothing, class_weights, ignore_index)
     else:
+        target = wide(xp, target)
         require_alike(logits, target)
         require_some(logits)
         if ignore_index is not None:
@@ -128,6 +132,7 @@ def _of_probabilities(
     return -xp.sum(terms * class_weights, axis=-1), xp.sum(target * class_weights, axis=-1)
 
 
+@activating
 def nll(log_probabilities: Array, target: Array, *, reduction: str = "mean", weights: Array | None = None) -> Array:
     """The negative log-likelihood of what has been passed through log_softmax: loss = -q_t.
 
@@ -139,7 +144,7 @@ def nll(log_probabilities: Array, target: Array, *, reduction: str = "mean", wei
     Raises:
         LabelError: as for :func:`cross_entropy`, to which it is equal after ``nnx.log_softmax``.
     """
-    xp = classwise(log_probabilities, target)
+    xp, log_probabilities = classwise(log_probabilities, target)
     classes = log_probabilities.shape[-1]
     check_labels(target, classes)
     hit = one_hot(xp, target, classes)
@@ -147,6 +152,7 @@ def nll(log_probabilities: Array, target: Array, *, reduction: str = "mean", wei
     return reduce(xp.where(xp.any(hit, axis=-1), loss, float("nan")), reduction, weights)
 
 
+@activating
 def kl_divergence(
     log_probabilities: Array, target: Array, *, reduction: str = "mean", weights: Array | None = None
 ) -> Array:
@@ -165,13 +171,14 @@ def kl_divergence(
     Raises:
         LabelError: a target that can be read at once is not in [0, 1].
     """
-    xp = labelwise(log_probabilities, target)
+    xp, log_probabilities, target = labelwise(log_probabilities, target)
     require_range(target, "; they are probabilities, and their logarithms come first")
     some = target > 0
     terms = (xp.where(some, log_probabilities, 0.0) - xp.log(xp.where(some, target, 1.0))) * target
     return reduce(-xp.sum(terms, axis=-1), reduction, weights)
 
 
+@activating
 def binary_cross_entropy(
     prediction: Array,
     target: Array,
@@ -198,6 +205,7 @@ def binary_cross_entropy(
     return reduce(_binary(prediction, target, from_logits), reduction, weights)
 
 
+@activating
 def multilabel_logistic(
     prediction: Array,
     target: Array,
@@ -219,13 +227,13 @@ def multilabel_logistic(
     Raises:
         LabelError: a target that can be read at once is not in [0, 1].
     """
-    xp = labelwise(prediction, target)
+    xp, prediction, target = labelwise(prediction, target)
     return reduce(xp.sum(_binary(prediction, target, from_logits), axis=-1), reduction, weights)
 
 
 def _binary(prediction: Array, target: Array, from_logits: bool) -> Array:
     """The binary cross-entropy of each element."""
-    xp = elementwise(prediction, target)
+    xp, prediction, target = elementwise(prediction, target)
     require_range(target, "; of targets -1 and 1 these are (target + 1) / 2")
     if from_logits:
         return ops.softplus(prediction) - prediction * target

@@ -9,9 +9,11 @@ from typing import Any, Self
 from nnx import ops
 from nnx._arguments import count
 from nnx._errors import LabelError, ShapeError
+from nnx._precision import wide
 from nnx._typing import Array, Namespace
 from nnx.backend import (
     HOST,
+    activating,
     device_of,
     is_array,
     load_backend,
@@ -113,6 +115,7 @@ class HierarchicalSoftmax:
     def __repr__(self) -> str:
         return f"<HierarchicalSoftmax of {self.classes} classes, {self.outputs} outputs, depth {self.depth}>"
 
+    @activating
     def __call__(self, logits: Array, target: Array, *, reduction: str = "mean", weights: Array | None = None) -> Array:
         """The loss of logits, given class ids.
 
@@ -125,7 +128,7 @@ class HierarchicalSoftmax:
             LabelError: a class id is not in the tree. Where values cannot be read at once (on a GPU, or
                 under a compiler) the loss is NaN instead.
         """
-        xp = classwise(logits, target)
+        xp, logits = classwise(logits, target)
         self._require_outputs(logits)
         self._check_labels(target)
         n, raw = prod(target.shape), namespace_of(untracked(target))
@@ -144,6 +147,7 @@ class HierarchicalSoftmax:
         loss = xp.where(known, loss, float("nan"))
         return reduce(xp.reshape(loss, target.shape), reduction, weights)
 
+    @activating
     def log_probabilities(self, logits: Array) -> Array:
         """The logarithms of the probabilities of all classes.
 
@@ -154,6 +158,7 @@ class HierarchicalSoftmax:
             Shape (..., classes).
         """
         xp = namespace_of(logits)
+        logits = wide(xp, logits)
         require_floating(xp, logits)
         self._require_outputs(logits)
         raw = namespace_of(untracked(logits))
@@ -165,6 +170,7 @@ class HierarchicalSoftmax:
         total = xp.sum(xp.reshape(steps, (n, self.classes, self.depth)), axis=-1)
         return xp.reshape(total, (*logits.shape[:-1], self.classes))
 
+    @activating
     def probabilities(self, logits: Array) -> Array:
         """The probabilities of all classes, which add to 1; the largest is the prediction.
 

@@ -9,10 +9,12 @@ from nnx import ops
 from nnx._arguments import positive
 from nnx._errors import ArgumentError
 from nnx._typing import Array
+from nnx.backend import activating
 from nnx.losses._common import classwise, elementwise, labelwise, reduce, require_signs
 from nnx.ops.softmax import check_labels, one_hot
 
 
+@activating
 def hinge(
     prediction: Array,
     target: Array,
@@ -38,6 +40,7 @@ def hinge(
     return reduce(_shortfall(prediction, target, margin), reduction, weights)
 
 
+@activating
 def squared_hinge(
     prediction: Array,
     target: Array,
@@ -54,6 +57,7 @@ def squared_hinge(
     return reduce(short * short, reduction, weights)
 
 
+@activating
 def multilabel_hinge(
     prediction: Array,
     target: Array,
@@ -76,10 +80,11 @@ def multilabel_hinge(
         LabelError: a target that can be read at once is neither -1 nor 1.
         ArgumentError: ``margin`` is not above 0.
     """
-    xp = labelwise(prediction, target)
+    xp, prediction, target = labelwise(prediction, target)
     return reduce(xp.sum(_shortfall(prediction, target, margin), axis=-1), reduction, weights)
 
 
+@activating
 def multiclass_hinge(
     scores: Array,
     target: Array,
@@ -114,7 +119,7 @@ def multiclass_hinge(
         ArgumentError: ``method`` is neither of these, or ``margin`` is not above 0.
     """
     margin = positive("the margin", margin)
-    xp = classwise(scores, target)
+    xp, scores = classwise(scores, target)
     classes = scores.shape[-1]
     check_labels(target, classes)
     hit = one_hot(xp, target, classes)
@@ -134,6 +139,6 @@ def multiclass_hinge(
 def _shortfall(prediction: Array, target: Array, margin: float) -> Array:
     """max(0, margin - t p), after the checks."""
     margin = positive("the margin", margin)
-    elementwise(prediction, target)
+    _, prediction, target = elementwise(prediction, target)
     require_signs(target)
     return ops.relu(margin - prediction * target)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from nnx import ops
 from nnx._arguments import positive
 from nnx._typing import Array
+from nnx.backend import activating
 from nnx.losses._common import elementwise, reduce
 
 
+@activating
 def mse(prediction: Array, target: Array, *, reduction: str = "mean", weights: Array | None = None) -> Array:
     """Squared error, or L2 loss: loss = (prediction - target)², for each element.
 
@@ -18,10 +20,11 @@ def mse(prediction: Array, target: Array, *, reduction: str = "mean", weights: A
         prediction, target: of one shape and dtype, floating-point.
         reduction, weights: see the package.
     """
-    xp = elementwise(prediction, target)
+    xp, prediction, target = elementwise(prediction, target)
     return reduce(xp.square(prediction - target), reduction, weights)
 
 
+@activating
 def mae(prediction: Array, target: Array, *, reduction: str = "mean", weights: Array | None = None) -> Array:
     """Absolute error, or L1 loss: loss = |prediction - target|, for each element; its derivative at 0 is 0.
 
@@ -29,10 +32,11 @@ def mae(prediction: Array, target: Array, *, reduction: str = "mean", weights: A
         prediction, target: of one shape and dtype, floating-point.
         reduction, weights: see the package.
     """
-    xp = elementwise(prediction, target)
+    xp, prediction, target = elementwise(prediction, target)
     return reduce(xp.abs(prediction - target), reduction, weights)
 
 
+@activating
 def huber(
     prediction: Array,
     target: Array,
@@ -56,12 +60,13 @@ def huber(
         ArgumentError: ``delta`` is not above 0.
     """
     delta = positive("the delta of huber", delta)
-    xp = elementwise(prediction, target)
+    xp, prediction, target = elementwise(prediction, target)
     r = prediction - target
     near = xp.clip(r, -delta, delta)
     return reduce(near * (r - 0.5 * near), reduction, weights)
 
 
+@activating
 def log_cosh(prediction: Array, target: Array, *, reduction: str = "mean", weights: Array | None = None) -> Array:
     """A smooth absolute error: loss = ln cosh(prediction - target), for each element.
 
@@ -71,5 +76,5 @@ def log_cosh(prediction: Array, target: Array, *, reduction: str = "mean", weigh
         prediction, target: of one shape and dtype, floating-point.
         reduction, weights: see the package.
     """
-    elementwise(prediction, target)
+    _, prediction, target = elementwise(prediction, target)
     return reduce(ops.log_cosh(prediction - target), reduction, weights)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnx._errors import DTypeError
 from nnx._typing import Array, Namespace
-from nnx.backend import dtype_kind, kernels_of, namespace_of
+from nnx.backend import activators, dtype_kind, due, kernels_of, namespace_of
 from nnx.tape.node import Node
 from nnx.tape.primitive import Primitive, constants, untracked
 from nnx.tape.rule import Derivative, Rule, parameters
@@ -70,7 +70,11 @@ class Op(Primitive):
 
     def _forward(self, *args: Any, **options: Any) -> Any:
         xp = self._namespace(args)
-        return kernels_of(xp).get(self._kernel, self.reference)(xp, *args, **options)
+        function = kernels_of(xp).get(self._kernel, self.reference)
+        if activators and (context := due(args)) is not None:
+            with context:
+                return function(xp, *args, **options)
+        return function(xp, *args, **options)
 
     def _namespace(self, args: Sequence[Any]) -> Namespace:
         xp = namespace_of(*args)
@@ -122,6 +126,10 @@ def replaceable(reference: Reference) -> Reference:
 
     @functools.wraps(reference)
     def call(xp: Namespace, *args: Any, **options: Any) -> Array:
-        return kernels_of(xp).get(name, reference)(xp, *args, **options)
+        function = kernels_of(xp).get(name, reference)
+        if activators and (context := due(args)) is not None:
+            with context:
+                return function(xp, *args, **options)
+        return function(xp, *args, **options)
 
     return call

@@ -6,9 +6,10 @@ from math import prod
 from typing import Any
 
 from nnx._errors import ShapeError
+from nnx._precision import in_dtype, total, wide
 from nnx._typing import Array, Namespace
 from nnx.ops._op import op
-from nnx.ops._window import Windows, pad, read, require_images, spread, windows
+from nnx.ops._window import Tap, Windows, pad, read, require_images, spread, windows
 
 
 def conv2d_forward(
@@ -33,7 +34,7 @@ def conv2d_forward(
 
     LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
     Proceedings of the IEEE 86(11), 1998; Dumoulin and Visin, "A guide to convolution arithmetic for
-    deep learning", arXiv:1603.07285, 2016.
+    deep learning", arXiv:1603.07285, 2016. Products of floats of 16 bits are added up in float32.
 
     Args:
         x: shape (batch, height, width, in).
@@ -55,12 +56,13 @@ def conv2d_forward(
     """
     w = conv_windows(x.shape, weight.shape, stride, padding, dilation)
     padded = pad(xp, x, w.before, w.after)
-    y = None
+    y: Array = None
     for i, j in w.taps():
-        product = xp.matmul(_rows(xp, read(padded, w, (i, j))), weight[i, j, :, :])
+        product = wide(xp, xp.matmul(_rows(xp, read(padded, w, (i, j))), weight[i, j, :, :]))
         y = product if y is None else y + product
     if bias is not None:
-        y = y + bias
+        y = y + in_dtype(xp, bias, y.dtype)
+    y = in_dtype(xp, y, weight.dtype)
     return xp.reshape(y, (x.shape[0], *w.out, weight.shape[-1]))
 
 
@@ -76,7 +78,11 @@ def conv2d_x(
     """Σ over taps, G W[i, j]ᵀ put back where it was read."""
     w = conv_windows(x_shape, weight.shape, stride, padding, dilation)
     rows, shape = _rows(xp, g), (*g.shape[:-1], x_shape[-1])
-    return spread(xp, w, lambda tap: xp.reshape(xp.matmul(rows, xp.matrix_transpose(weight[(*tap, ...)])), shape))
+
+    def part(tap: Tap) -> Array:
+        return wide(xp, xp.reshape(xp.matmul(rows, xp.matrix_transpose(weight[(*tap, ...)])), shape))
+
+    return in_dtype(xp, spread(xp, w, part), g.dtype)
 
 
 def conv2d_weight(
@@ -97,7 +103,7 @@ def conv2d_weight(
 
 def conv2d_bias(xp: Namespace, g: Array) -> Array:
     """Σ over batch and windows, G."""
-    return xp.sum(_rows(xp, g), axis=0)
+    return total(xp, _rows(xp, g), 0)
 
 
 def conv_windows(x: tuple[int, ...], weight: tuple[int, ...], stride: Any, padding: Any, dilation: Any) -> Windows:

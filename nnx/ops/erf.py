@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import pi, sqrt
 
+from nnx._precision import in_dtype, wide
 from nnx._typing import Array, Namespace
 from nnx.ops._op import op
 
@@ -41,6 +42,7 @@ def erf_forward(xp: Namespace, x: Array) -> Array:
     Args:
         x: any shape, floating-point.
     """
+    dtype, x = x.dtype, wide(xp, x)  # the polynomials overflow float16
     a = xp.abs(x)
     small = a <= 0.46875
     s = xp.square(xp.where(small, x, 0.0))
@@ -51,12 +53,13 @@ def erf_forward(xp: Namespace, x: Array) -> Array:
     tail = xp.where(a <= 4.0, _ratio(MIDDLE_NUMERATOR, MIDDLE_DENOMINATOR, middle), tail)
     clipped = xp.clip(a, 0.0, 6.0)
     outer = xp.sign(x) * (1 - xp.exp(-clipped * clipped) * tail)
-    return xp.where(small, x * _ratio(SMALL_NUMERATOR, SMALL_DENOMINATOR, s), outer)
+    return in_dtype(xp, xp.where(small, x * _ratio(SMALL_NUMERATOR, SMALL_DENOMINATOR, s), outer), dtype)
 
 
 def erf_x(xp: Namespace, g: Array, x: Array) -> Array:
     """G · 2/sqrt(π) exp(-x²)."""
-    return g * (2 / sqrt(pi)) * xp.exp(-x * x)
+    dtype, x = x.dtype, wide(xp, x)
+    return in_dtype(xp, wide(xp, g) * (2 / sqrt(pi)) * xp.exp(-x * x), dtype)
 
 
 def _ratio(p: tuple[float, ...], q: tuple[float, ...], x: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import pi, sqrt
 
 from nnx._errors import ShapeError
+from nnx._precision import in_dtype, wide
 from nnx._typing import Array, Namespace
 from nnx.ops._op import op
 from nnx.ops.erf import erf
@@ -24,13 +25,15 @@ def gelu_forward(xp: Namespace, x: Array, *, approximate: bool = False) -> Array
         approximate: compute 0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³))), cheaper, and off by up to
             5e-4.
     """
-    return x * _phi(xp, x, approximate)[0]
+    z = wide(xp, x)
+    return in_dtype(xp, z * _phi(xp, z, approximate)[0], x.dtype)
 
 
 def gelu_x(xp: Namespace, g: Array, x: Array, approximate: bool = False) -> Array:
     """G · (Φ(x) + x Φ'(x))."""
-    phi, slope = _phi(xp, x, approximate)
-    return g * (phi + x * slope)
+    z = wide(xp, x)
+    phi, slope = _phi(xp, z, approximate)
+    return in_dtype(xp, wide(xp, g) * (phi + z * slope), x.dtype)
 
 
 def _phi(xp: Namespace, x: Array, approximate: bool) -> tuple[Array, Array]:

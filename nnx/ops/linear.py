@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from nnx._precision import total
 from nnx._typing import Array, Namespace
 from nnx.ops._op import op
 from nnx.ops.rectifier import relu_forward, relu_x
@@ -44,7 +45,7 @@ def linear_weight(xp: Namespace, g: Array, x: Array) -> Array:
 
 def linear_bias(xp: Namespace, g: Array) -> Array:
     """Σ_rows G."""
-    return xp.sum(_rows(xp, g), axis=0)
+    return total(xp, _rows(xp, g), 0)
 
 
 def _rows(xp: Namespace, x: Array) -> Array:

@@ -70,7 +70,7 @@ def batch_norm_x(xp: Namespace, g: Array, saved: Saved, x_dtype: DType, weight: 
     rows, inverse = saved
     flat = _like(xp, g, rows)
     inner = flat - xp.mean(flat, axis=0, keepdims=True) - xp.mean(flat * rows, axis=0, keepdims=True) * rows
-    scale = inverse if weight is None else inverse * weight
+    scale = inverse if weight is None else inverse * _cast(xp, weight, inverse.dtype)
     return _cast(xp, xp.reshape(inner * scale, g.shape), x_dtype)
 
 
@@ -129,7 +129,7 @@ def layer_norm_x(xp: Namespace, g: Array, saved: Saved, x_dtype: DType, weight: 
     rows, inverse = saved
     flat = _like(xp, g, rows)
     if weight is not None:
-        flat = flat * _flat(xp, weight)
+        flat = flat * _cast(xp, _flat(xp, weight), flat.dtype)
     inner = flat - xp.mean(flat, axis=1, keepdims=True) - xp.mean(flat * rows, axis=1, keepdims=True) * rows
     return _cast(xp, xp.reshape(inner * inverse, g.shape), x_dtype)
 
@@ -160,9 +160,9 @@ def _normalised(xp: Namespace, rows: Array, axis: int, eps: float) -> tuple[Arra
 
 def _affine(xp: Namespace, rows: Array, weight: Array | None, bias: Array | None, dtype: DType) -> Array:
     if weight is not None:
-        rows = rows * weight
+        rows = rows * _cast(xp, weight, rows.dtype)
     if bias is not None:
-        rows = rows + bias
+        rows = rows + _cast(xp, bias, rows.dtype)
     return _cast(xp, rows, dtype)
 
 

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from nnx._errors import ArgumentError
+from nnx._precision import in_dtype, wide
 from nnx._typing import Array, Namespace
 from nnx.backend import native_device
 from nnx.ops._op import op
@@ -48,13 +49,15 @@ def max_pool2d_x(
     padded, last = pad(xp, x, w.before, w.after, -float("inf")), w.taps()[-1]
     free = xp.ones_like(y, dtype=xp.bool)
 
+    of_windows = wide(xp, g)  # those that overlap are added
+
     def part(tap: Tap) -> Array:
         nonlocal free
         hit = free if tap == last else xp.logical_and(free, read(padded, w, tap) == y)
         free = xp.logical_and(free, xp.logical_not(hit))
-        return xp.where(hit, g, 0.0)
+        return xp.where(hit, of_windows, 0.0)
 
-    return spread(xp, w, part)
+    return in_dtype(xp, spread(xp, w, part), g.dtype)
 
 
 def avg_pool2d_forward(
@@ -84,12 +87,12 @@ def avg_pool2d_forward(
         ArgumentError: a number makes no sense.
     """
     w = pool_windows("avg_pool2d()", x.shape, kernel_size, stride, padding)
-    padded = pad(xp, x, w.before, w.after)
+    padded = pad(xp, wide(xp, x), w.before, w.after)
     first, *others = w.taps()
     total = read(padded, w, first)
     for tap in others:
         total = total + read(padded, w, tap)
-    return total * _share(xp, x, w, count_include_pad)
+    return in_dtype(xp, total * _share(xp, total, w, count_include_pad), x.dtype)
 
 
 def avg_pool2d_x(
@@ -103,8 +106,9 @@ def avg_pool2d_x(
 ) -> Array:
     """G / count at each element of the window."""
     w = pool_windows("avg_pool2d()", x_shape, kernel_size, stride, padding)
-    shared = g * _share(xp, g, w, count_include_pad)
-    return spread(xp, w, lambda tap: shared)
+    shared = wide(xp, g)
+    shared = shared * _share(xp, shared, w, count_include_pad)
+    return in_dtype(xp, spread(xp, w, lambda tap: shared), g.dtype)
 
 
 def pool_windows(name: str, shape: Axes, kernel_size: Any, stride: Any, padding: Any) -> Windows:

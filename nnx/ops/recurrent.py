@@ -13,6 +13,7 @@ from math import prod
 from typing import Any
 
 from nnx._errors import ArgumentError, ShapeError
+from nnx._precision import total
 from nnx._typing import Array, Namespace
 from nnx.backend import namespace_of
 from nnx.custom import custom_vjp
@@ -184,7 +185,7 @@ def _gru_adjoint(g: Array, y: Array, inputs: Array, state: Array, weight: Array,
         of_states.append(of_h)
     of_h, inner = (xp.stack(parts[::-1], axis=1) for parts in (of_states, found))
     deltas = xp.concat([of_h * by_reset, of_h * by_update, of_h * by_new], axis=2)
-    return deltas, carry, _outer(xp, before, inner), xp.sum(of_h * by_new * r, axis=(0, 1))
+    return deltas, carry, _outer(xp, before, inner), total(xp, of_h * by_new * r, (0, 1))
 
 
 def _gates(xp: Namespace, side_by_side: Array, count: int) -> list[Array]:

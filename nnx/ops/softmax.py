@@ -1,10 +1,11 @@
-"""Softmax, and the cross-entropy of its result."""
+"""Softmax, and the cross-entropy of its result. Floats of 16 bits are taken up to float32, and the result down."""
 
 from __future__ import annotations
 
 from math import prod
 
 from nnx._errors import DTypeError, LabelError
+from nnx._precision import in_dtype, wide
 from nnx._typing import Array, Namespace
 from nnx.backend import dtype_kind, namespace_of, native_device, readable
 from nnx.ops._op import op
@@ -20,14 +21,16 @@ def softmax_forward(xp: Namespace, x: Array, *, axis: int = -1) -> Array:
         x: any shape, floating-point.
         axis: the axis of the classes, along which y adds to 1.
     """
-    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
-    return e / xp.sum(e, axis=axis, keepdims=True)
+    z = wide(xp, x)
+    e = xp.exp(z - xp.max(z, axis=axis, keepdims=True))
+    return in_dtype(xp, e / xp.sum(e, axis=axis, keepdims=True), x.dtype)
 
 
 def softmax_x(xp: Namespace, g: Array, y: Array, axis: int = -1) -> Array:
     """Y · (g - Σ_j g_j y_j)."""
+    dtype, g, y = y.dtype, wide(xp, g), wide(xp, y)
     gy = g * y
-    return gy - xp.sum(gy, axis=axis, keepdims=True) * y
+    return in_dtype(xp, gy - xp.sum(gy, axis=axis, keepdims=True) * y, dtype)
 
 
 def log_softmax_forward(xp: Namespace, x: Array, *, axis: int = -1) -> Array:
@@ -37,13 +40,15 @@ def log_softmax_forward(xp: Namespace, x: Array, *, axis: int = -1) -> Array:
         x: any shape, floating-point.
         axis: the axis of the classes.
     """
-    shifted = x - xp.max(x, axis=axis, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+    z = wide(xp, x)
+    shifted = z - xp.max(z, axis=axis, keepdims=True)
+    return in_dtype(xp, shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True)), x.dtype)
 
 
 def log_softmax_x(xp: Namespace, g: Array, y: Array, axis: int = -1) -> Array:
     """G - softmax(x) Σ_j g_j."""
-    return g - xp.sum(g, axis=axis, keepdims=True) * xp.exp(y)
+    dtype, g, y = y.dtype, wide(xp, g), wide(xp, y)
+    return in_dtype(xp, g - xp.sum(g, axis=axis, keepdims=True) * xp.exp(y), dtype)
 
 
 def softmax_cross_entropy_forward(
@@ -69,7 +74,8 @@ def softmax_cross_entropy_forward(
     if "integer" not in dtype_kind(xp, labels.dtype):
         raise label_dtype_error(labels)
     check_labels(labels, classes)
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    z = wide(xp, logits)
+    shifted = z - xp.max(z, axis=-1, keepdims=True)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)
     hit = one_hot(xp, labels, classes)
@@ -77,7 +83,9 @@ def softmax_cross_entropy_forward(
     loss = xp.log(xp.squeeze(total, axis=-1)) - picked
     loss = xp.where(xp.any(hit, axis=-1), loss, float("nan"))
     slope = e / total - xp.astype(hit, e.dtype)
-    return (xp.mean(loss), slope / prod(labels.shape)) if mean else (loss, slope)
+    if mean:
+        loss, slope = xp.mean(loss), slope / prod(labels.shape)
+    return in_dtype(xp, loss, logits.dtype), in_dtype(xp, slope, logits.dtype)
 
 
 def softmax_cross_entropy_logits(xp: Namespace, g: Array, saved: Array, mean: bool = False) -> Array:

@@ -10,7 +10,9 @@ from nnx._arguments import fraction, non_negative, positive
 from nnx._errors import ArgumentError
 from nnx._typing import Array, Namespace
 from nnx.ops._op import replaceable
+from nnx.optim.clip import unless_negative
 from nnx.optim.flat import FlatParameters
+from nnx.optim.loss_scale import LossScale
 from nnx.optim.optimizer import Optimizer
 from nnx.optim.schedules import Schedule
 
@@ -34,6 +36,7 @@ class Adam(Optimizer):
         eps: ε > 0.
         weight_decay: λ ≥ 0, the factor of an L2 penalty λ/2 · Σ p² on all parameters.
         clip_norm: the largest norm of all gradients together, before weight decay; ``None`` for no limit.
+        loss_scale: what the gradients come multiplied by; ``None`` for 1. See :class:`nnx.optim.LossScale`.
 
     Raises:
         ArgumentError: an argument is outside those values.
@@ -54,8 +57,9 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
+        loss_scale: LossScale | None = None,
     ) -> None:
-        super().__init__(rate, clip_norm=clip_norm)
+        super().__init__(rate, clip_norm=clip_norm, loss_scale=loss_scale)
         try:
             beta1, beta2 = betas
         except (TypeError, ValueError):
@@ -86,7 +90,7 @@ class AdamW(Adam):
 
     Args:
         rate: η, a number greater than 0 or a schedule.
-        betas, eps, clip_norm: as for :class:`Adam`.
+        betas, eps, clip_norm, loss_scale: as for :class:`Adam`.
         weight_decay: λ ≥ 0.
 
     Raises:
@@ -103,8 +107,11 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         clip_norm: float | None = None,
+        loss_scale: LossScale | None = None,
     ) -> None:
-        super().__init__(rate, betas=betas, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm)
+        super().__init__(
+            rate, betas=betas, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm, loss_scale=loss_scale
+        )
 
 
 def adam_update(
@@ -129,17 +136,22 @@ def adam_update(
         parameters, gradient_sum, square_sum: shape (total,).
         gradients: one array of shape (total,).
         step: t ≥ 1, an integer array of shape ().
-        rate, scale: Python floats or 0-d arrays; ``None`` is a scale of 1.
+        rate, scale: Python floats or 0-d arrays; ``None`` is a scale of 1. A negative scale says that the gradients
+            are not finite: what is answered is what came.
     """
     (g,) = gradients
+    keep1: Array = beta1
+    keep2: Array = beta2
     if scale is not None:
         g = scale * g
+    if weight_decay and not decoupled:
+        g = g + weight_decay * parameters
+    if scale is not None:
+        g, rate, keep1, keep2 = unless_negative(xp, scale, g, rate, beta1, beta2)
     if weight_decay and decoupled:
         parameters = (1 - rate * weight_decay) * parameters
-    elif weight_decay:
-        g = g + weight_decay * parameters
-    gradient_sum = beta1 * gradient_sum + g
-    square_sum = beta2 * square_sum + g * g
+    gradient_sum = keep1 * gradient_sum + g
+    square_sum = keep2 * square_sum + g * g
     t = xp.astype(step, parameters.dtype)
     mean = _mean_weight(xp, beta1, t) * gradient_sum
     mean_square = _mean_weight(xp, beta2, t) * square_sum

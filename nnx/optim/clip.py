@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from nnx._arguments import positive
 from nnx._typing import Array, Namespace
-from nnx.backend import namespace_of
+from nnx.backend import activating, namespace_of
 from nnx.ops._op import replaceable
 
 EPSILON = 1e-6
@@ -32,6 +32,24 @@ def clip_scale(xp: Namespace, norm: Array, max_norm: float) -> Array:
     return xp.minimum(max_norm / (norm + EPSILON), 1.0)
 
 
+def unless_negative(xp: Namespace, scale: Array, g: Array, rate: Array, *kept: float) -> tuple[Array, ...]:
+    """What makes an update one that changes nothing, where ``scale`` is negative: one pass over ``g``, no wait.
+
+    Returns:
+        ``g`` or zeros, ``rate`` or 0, and each share of the state that is ``kept``, or 1.
+    """
+    if isinstance(scale, float):
+        return (g, rate, *kept) if scale >= 0 else (xp.zeros_like(g), 0.0, *(1.0 for _ in kept))
+    skipped = scale < 0
+
+    def choose(a: float, b: Array) -> Array:
+        # of two Python numbers `where` would make an array of the default dtype
+        return xp.where(skipped, a, b) if hasattr(b, "dtype") else xp.where(skipped, xp.full_like(scale, a), b)
+
+    return (choose(0.0, g), choose(0.0, rate), *(choose(1.0, share) for share in kept))
+
+
+@activating
 def clip_by_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], Array]:
     """Scale gradients so that their norm over all arrays together is at most ``max_norm``.
 

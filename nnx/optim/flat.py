@@ -106,7 +106,7 @@ def concatenate(xp: Namespace, arrays: Sequence[Array]) -> Array:
 
 
 def gather_gradients(xp: Namespace, parameters: Array, gradients: Sequence[Array]) -> Sequence[Array]:
-    """The gradients as an update takes them: 1-D arrays whose elements in order are those of the buffer.
+    """The gradients as an update takes them: arrays whose elements in order are those of the buffer.
 
     Here one new buffer. A kernel may answer the separate arrays, which its update then reads where
     they lie, or no copy at all where they already are one buffer.

@@ -11,6 +11,7 @@ from typing import Any
 from nnx._arguments import count, fraction, non_negative, positive
 from nnx._errors import ArgumentError
 from nnx._typing import Array, Model
+from nnx.backend import activation
 from nnx.grad import value_and_grad
 from nnx.optim.line_search import Trial, strong_wolfe
 from nnx.optim.objective import Objective, Point
@@ -121,11 +122,12 @@ class LBFGS:
         """
         count("steps", steps)
         non_negative("tolerance", tolerance)
-        objective = Objective(value_and_grad(loss, training=training), model, data)
-        try:
-            return self._descend(objective, steps, tolerance, callback)
-        finally:
-            objective.settle()
+        with activation(model):
+            objective = Objective(value_and_grad(loss, training=training), model, data)
+            try:
+                return self._descend(objective, steps, tolerance, callback)
+            finally:
+                objective.settle()
 
     def _descend(
         self, objective: Objective, steps: int, tolerance: float, callback: Callable[[Minimum], object] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,14 @@ from nnx._arguments import positive
 from nnx._errors import DTypeError, StateError
 from nnx._recording import recorder, recorders
 from nnx._typing import Array, Model
-from nnx.backend import asarray, device_of, library_of, namespace_of, native_device
+from nnx.backend import activators, asarray, device_of, dtype_kind, due, library_of, namespace_of, native_device
 from nnx.optim.clip import clip_scale, global_norm
 from nnx.optim.flat import FlatParameters, gather
+from nnx.optim.loss_scale import LossScale, checked
 from nnx.optim.schedules import Schedule, as_schedule
+
+_SCALE = "loss_scale."
+"""Before the names of what the loss scale has, in the state of an optimiser."""
 
 
 class Optimizer:
@@ -27,6 +32,11 @@ class Optimizer:
         rate: a number greater than 0, or a schedule: see :mod:`nnx.optim.schedules`.
         clip_norm: the largest norm of all gradients together, as in :func:`nnx.optim.clip_by_norm`;
             ``None`` for no limit.
+        loss_scale: what the gradients come multiplied by, see :class:`nnx.optim.LossScale`; ``None`` for 1. An
+            update by gradients that are not all finite then changes nothing but the scale, and is not counted.
+
+    Attributes:
+        loss_scale: as given; :func:`nnx.value_and_grad` is to have the same.
 
     Raises:
         ArgumentError: an argument is outside the values that make sense.
@@ -35,8 +45,11 @@ class Optimizer:
     slots: tuple[str, ...] = ()
     """Names of the state that has an element for each element of a parameter."""
 
-    def __init__(self, rate: float | Schedule, *, clip_norm: float | None = None) -> None:
+    def __init__(
+        self, rate: float | Schedule, *, clip_norm: float | None = None, loss_scale: LossScale | None = None
+    ) -> None:
         self._rate = as_schedule(rate)
+        self.loss_scale = checked(loss_scale)
         self._clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
         self._loaded: dict[str, Array] = {}  # waits for the next update, which has the model
         self._model: Model | None = None
@@ -54,7 +67,8 @@ class Optimizer:
             gradients: as :func:`nnx.optim.flat.gather_gradients` answers them.
             step: number of this update, from 1: a 0-d int32 array.
             rate: a Python float, or a 0-d array of the dtype of the group.
-            scale: what the gradients are to be multiplied by, 0-d; ``None`` for 1.
+            scale: what the gradients are to be multiplied by, 0-d; ``None`` for 1. Where it is negative, the
+                gradients are not finite, and parameters and state must stay as they are.
         """
         raise NotImplementedError(f"{type(self).__name__} has no update rule: write _advance")
 
@@ -74,6 +88,10 @@ class Optimizer:
 
         Whatever it raises, model and state are as they were.
         """
+        if activators and (context := due((model.parameters(),))) is not None:
+            with context:
+                self.update(model, grads)
+            return
         parameters = model.parameters()
         if self._model is not model:
             self._bind(model, parameters)
@@ -89,13 +107,24 @@ class Optimizer:
 
         xp = groups[0].xp
         gradients = [gather(xp, group.flat, each) for group, each in zip(groups, found, strict=True)]
-        scale = None if self._clip_norm is None else clip_scale(xp, global_norm(xp, gradients), self._clip_norm)
         rate, step = self.rate, self._step + 1
+        if self.loss_scale is None:
+            scale = None if self._clip_norm is None else clip_scale(xp, global_norm(xp, gradients), self._clip_norm)
+            done, following = step, None
+        else:
+            norm = global_norm(xp, gradients)
+            scale, finite, following = self.loss_scale.after(norm)
+            if self._clip_norm is not None:
+                scale = scale * clip_scale(xp, norm * scale, self._clip_norm)
+            scale = xp.where(finite, scale, -1.0)
+            done = self._step + xp.astype(finite, xp.int32)
         bound: dict[str, Array] = {}
         for group, each in zip(groups, gradients, strict=True):
             flat, state = self._advance(group, each, step, _cast(group, rate), _cast(group, scale))
             bound |= group.replace(flat, state)
-        self._step = step
+        self._step = done
+        if following is not None:
+            self.loss_scale.put(following)  # type: ignore[union-attr]
         if bound:
             model._rebind(bound)
 
@@ -106,6 +135,9 @@ class Optimizer:
             return self._rate
         if not self._groups:
             return self._rate(float(self._loaded.get("step", 0)))
+        if activators and (context := due((self._step,))) is not None:
+            with context:
+                return self.rate
         xp = self._groups[0].xp
         dtypes = [group.dtype for group in self._groups]
         rate = self._rate(xp.astype(self._step, xp.result_type(*dtypes) if len(dtypes) > 1 else dtypes[0]))
@@ -119,37 +151,52 @@ class Optimizer:
 
         ``"step"`` is the number of updates done, int32 of shape ``()``; the others are named
         ``<slot>.<dtype>`` and have one element for each element of the parameters of that dtype, in
-        the order of ``model.parameters()``. Empty before the first update.
+        the order of ``model.parameters()``. Empty before the first update. With a loss scale there are
+        ``"loss_scale.scale"`` and ``"loss_scale.good"`` besides.
         """
+        scale = {} if self.loss_scale is None else self.loss_scale.state
+        scaled = {_SCALE + name: array for name, array in scale.items()}
         if not self._groups:
-            return dict(self._loaded)
+            return self._loaded | scaled
         xp = self._groups[0].xp
         device = native_device(self._groups[0].flat)
         arrays = {"step": self._step}
         for group in self._groups:
             arrays |= {_key(group, slot): array for slot, array in zip(self.slots, group.state, strict=True)}
-        return {name: xp.asarray(array, device=device, copy=True) for name, array in arrays.items()}
+        return {name: xp.asarray(array, device=device, copy=True) for name, array in arrays.items()} | scaled
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Go on from the :attr:`state` of an optimiser of the same kind.
 
         The next update may be that of another model or device: the arrays, which may be of any
-        library, are copied to where its parameters lie. An empty mapping starts anew.
+        library, are copied to where its parameters lie. An empty mapping starts anew, and so does a loss scale of
+        which the state says nothing.
 
         Raises:
             StateError: names are missing or unknown. Sizes are checked at the next update.
         """
+        scale = {name.removeprefix(_SCALE): array for name, array in state.items() if name.startswith(_SCALE)}
+        state = {name: array for name, array in state.items() if not name.startswith(_SCALE)}
+        if scale and self.loss_scale is None:
+            raise StateError(
+                f"the state has a loss scale, and this {type(self).__name__} has none: make it with "
+                "loss_scale=nnx.optim.LossScale()"
+            )
         names = {name.partition(".")[0] for name in state}
         if state and names != {"step", *self.slots}:
             raise StateError(
                 f"the state of {type(self).__name__} has {', '.join(('step', *self.slots))}; "
                 f"got {', '.join(sorted(names))}: load it into an optimiser of the kind that it was saved from"
             )
+        if self.loss_scale is not None:
+            self.loss_scale.load(scale)
         self._loaded, self._model, self._groups, self._step = dict(state), None, [], 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles have the state, and lay the parameters out anew at their first update."""
-        return {**self.__dict__, "_loaded": self.state, "_model": None, "_groups": [], "_step": 0}
+        loaded = {name: array for name, array in self.state.items() if not name.startswith(_SCALE)}
+        unbound: dict[str, Any] = {"_loaded": loaded, "_model": None, "_groups": [], "_step": 0}
+        return self.__dict__ | unbound | {"loss_scale": copy.copy(self.loss_scale)}
 
     def _bind(self, model: Model, parameters: Mapping[str, Array]) -> None:
         """Lay out the model's parameters and make the state, or take the loaded one."""
@@ -211,7 +258,7 @@ def _lay_out(parameters: Mapping[str, Array]) -> list[FlatParameters]:
     xp = namespace_of(*parameters.values())
     by_dtype: dict[str, dict[str, Array]] = {}
     for name, array in parameters.items():
-        if not xp.isdtype(array.dtype, "real floating"):
+        if dtype_kind(xp, array.dtype) != "real floating":
             raise DTypeError(
                 f"{name} has dtype {array.dtype}, and only parameters of a real floating-point dtype can be trained: "
                 "cast it, or declare it nnx.Buffer"

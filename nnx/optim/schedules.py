@@ -18,7 +18,7 @@ from typing import TypeAlias
 from nnx._arguments import count, non_negative, positive
 from nnx._errors import ArgumentError
 from nnx._typing import Array, Namespace
-from nnx.backend import HOST, load_backend, load_namespace, namespace_of
+from nnx.backend import HOST, activating, load_backend, load_namespace, namespace_of
 
 Schedule: TypeAlias = Callable[[Array], Array]
 """``schedule(step) -> rate``."""
@@ -40,6 +40,7 @@ class constant:
     def __post_init__(self) -> None:
         positive("rate", self.rate)
 
+    @activating
     def __call__(self, step: Array) -> Array:
         """The rate of the update before which ``step`` were done."""
         return self.rate
@@ -71,6 +72,7 @@ class cosine:
         count("steps", self.steps)
         non_negative("final", self.final)
 
+    @activating
     def __call__(self, step: Array) -> Array:
         """The rate of the update before which ``step`` were done."""
         xp, t = _time(step)
@@ -107,6 +109,7 @@ class warmup:
         if not callable(self.then):
             positive("then, where it is no schedule,", self.then)
 
+    @activating
     def __call__(self, step: Array) -> Array:
         """The rate of the update before which ``step`` were done."""
         xp, t = _time(step)

@@ -9,7 +9,9 @@ from nnx._arguments import fraction, non_negative
 from nnx._errors import ArgumentError
 from nnx._typing import Array, Namespace
 from nnx.ops._op import replaceable
+from nnx.optim.clip import unless_negative
 from nnx.optim.flat import FlatParameters
+from nnx.optim.loss_scale import LossScale
 from nnx.optim.optimizer import Optimizer
 from nnx.optim.schedules import Schedule
 
@@ -34,6 +36,7 @@ class SGD(Optimizer):
         nesterov: use Nesterov's momentum.
         weight_decay: λ ≥ 0, the factor of an L2 penalty λ/2 · Σ p² on all parameters.
         clip_norm: the largest norm of all gradients together, before weight decay; ``None`` for no limit.
+        loss_scale: what the gradients come multiplied by; ``None`` for 1. See :class:`nnx.optim.LossScale`.
 
     Raises:
         ArgumentError: an argument is outside those values, or ``nesterov`` has no momentum.
@@ -52,8 +55,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
+        loss_scale: LossScale | None = None,
     ) -> None:
-        super().__init__(rate, clip_norm=clip_norm)
+        super().__init__(rate, clip_norm=clip_norm, loss_scale=loss_scale)
         momentum = fraction("momentum", momentum)
         if nesterov and not momentum:
             raise ArgumentError("nesterov=True needs a momentum greater than 0, e.g. momentum=0.9")
@@ -89,16 +93,20 @@ def sgd_update(
     Args:
         parameters, velocity: shape (total,); the velocity is ``None`` without momentum.
         gradients: one array of shape (total,).
-        rate, scale: Python floats or 0-d arrays; ``None`` is a scale of 1.
+        rate, scale: Python floats or 0-d arrays; ``None`` is a scale of 1. A negative scale says that the gradients
+            are not finite: what is answered is what came.
     """
     (g,) = gradients
+    keep: Array = momentum
     if scale is not None:
         g = scale * g
     if weight_decay:
         g = g + weight_decay * parameters
+    if scale is not None:
+        g, rate, keep = unless_negative(xp, scale, g, rate, momentum)
     if velocity is None:
         return parameters - rate * g, None
-    velocity = momentum * velocity + g
+    velocity = keep * velocity + g
     direction = g + momentum * velocity if nesterov else velocity
     return parameters - rate * direction, velocity
 

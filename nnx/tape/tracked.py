@@ -119,7 +119,12 @@ class Tracked(Operators):
         return complex(self._constant("complex()"))
 
     def __index__(self) -> int:
-        return self._constant("index()").__index__()  # type: ignore[no-any-return]
+        value = self._constant("index()")
+        if hasattr(value, "__index__"):
+            return value.__index__()  # type: ignore[no-any-return]
+        if value.shape == () and self.xp.isdtype(value.dtype, "integral"):  # the arrays of some libraries have none
+            return int(value)
+        raise TypeError("only integer arrays of shape () can be an index")
 
     def _constant(self, what: str) -> Any:
         if self.node is not CONSTANT:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array_api_compat
 
+from nnx._precision import in_dtype, wide
 from nnx._typing import Array, Namespace
 from nnx.backend import kernels_of, readable
 from nnx.tape.primitive import Primitive, untracked
@@ -45,12 +46,12 @@ def summed_rows(xp: Namespace, g: Array, n: int, index: Array) -> Array:
     index = xp.where(index < 0, index + n, index)
     order = xp.argsort(index, stable=True)
     index = xp.take(index, order, axis=0)
-    sums = _segment_sums(xp, xp.take(g, order, axis=0), index)
+    sums = _segment_sums(xp, wide(xp, xp.take(g, order, axis=0)), index)
     last = xp.searchsorted(index, numbers, side="right") - 1
     last = xp.where(last < 0, xp.zeros_like(last), last)  # before the first number: any row, as it does not match
     hit = xp.reshape(xp.take(index, last, axis=0) == numbers, (n,) + (1,) * (len(g.shape) - 1))
     rows = xp.take(sums, last, axis=0)
-    return xp.where(hit, rows, xp.zeros_like(rows))
+    return in_dtype(xp, xp.where(hit, rows, xp.zeros_like(rows)), g.dtype)
 
 
 def _segment_sums(xp: Namespace, rows: Array, index: Array) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from math import inf, prod
 from typing import Any
 
+from nnx._precision import total
 from nnx._typing import Array, DType, Namespace
 from nnx.backend import dtype_kind, kernels_of
 from nnx.tape.call import Joint
@@ -82,9 +83,9 @@ def summed_to(xp: Namespace, g: Array, shape: tuple[int, ...]) -> Array:
     """The sum of ``g`` that has ``shape``: over its first axes, and over those for which ``shape`` has length 1."""
     extra = len(g.shape) - len(shape)
     if g.shape[extra:] == shape:
-        return xp.sum(g, axis=tuple(range(extra)))
+        return total(xp, g, tuple(range(extra)))
     repeated = [axis + extra for axis, n in enumerate(shape) if n == 1 and g.shape[axis + extra] != 1]
-    return xp.reshape(xp.sum(g, axis=(*range(extra), *repeated)), shape)
+    return xp.reshape(total(xp, g, (*range(extra), *repeated)), shape)
 
 
 def restore(

@@ -276,9 +276,12 @@ def test_probabilities_of_zero_and_one_cost_something_finite(make):
         ((5, 4), np.asarray([0, -1, 2, 3, 3]), nnx.LabelError, "labels from 0 to 3 were expected.*from -1 to 3"),
     ],
 )
-def test_cross_entropy_refuses(logits, target, error, message, make):
+def test_cross_entropy_refuses(logits, target, error, message, make, device):
+    x, y = make(np.zeros(logits)), make(target, target.dtype)
+    if error is nnx.LabelError and not device.backend.readable(y):
+        pytest.skip("the labels cannot be looked at without waiting for the device")
     with pytest.raises(error, match=message):
-        losses.cross_entropy(make(np.zeros(logits)), make(target, target.dtype))
+        losses.cross_entropy(x, y)
 
 
 def test_options_that_make_no_sense(make):

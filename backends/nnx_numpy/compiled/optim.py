@@ -155,6 +155,8 @@ def adam_update(
             decoupled=decoupled,
         )
     t, eta, factor = int(step), float(rate), 1.0 if scale is None else float(scale)
+    if factor < 0:
+        return parameters, gradient_sum, square_sum
     start, alike = 0, True
     for g in _together(gradients, parameters.size):
         alike = _adam(
@@ -206,6 +208,8 @@ def sgd_update(
             weight_decay=weight_decay,
         )
     eta, factor = float(rate), 1.0 if scale is None else float(scale)
+    if factor < 0:
+        return parameters, velocity
     start, alike = 0, True
     for g in _together(gradients, parameters.size):
         alike = _sgd(parameters, g, state, start, eta, factor, momentum, nesterov, weight_decay)
