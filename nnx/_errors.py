@@ -42,6 +42,10 @@ class MissingRuleError(DifferentiationError, NotImplementedError):
     """The derivative of a function of the standard has not been written yet."""
 
 
+class OutOfMemoryError(NnxError, MemoryError):
+    """A device has too little memory for what was asked of it."""
+
+
 class UndeclaredStateError(NnxError, AttributeError):
     """A module was given an array in an attribute that it does not declare."""
 

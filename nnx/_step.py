@@ -8,7 +8,7 @@ from typing import Any
 from nnx import tree
 from nnx._errors import DifferentiationError
 from nnx._typing import Array, Tree
-from nnx.backend import is_array, is_float, library_of
+from nnx.backend import activation, is_array, is_float, library_of
 from nnx.tape.call import Pull, record_call
 from nnx.tape.node import Node
 from nnx.tape.primitive import constants, held, untracked
@@ -73,7 +73,8 @@ def step(
             level, xp = a.node.level, a.xp
     if level == 0:
         xp = next((a.xp for a in leaves if type(a) is Tracked), None)
-        y = function([untracked(a) if type(a) is Tracked else a for a in leaves])
+        with activation(*leaves):
+            y = function([untracked(a) if type(a) is Tracked else a for a in leaves])
         return y if xp is None else tree.map_leaves(lambda v: v if type(v) is Tracked else constants(xp, v), y)
     values, places, nodes = list(leaves), [], list[Node]()
     for place, a in enumerate(leaves):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from nnx import tree
 from nnx._errors import DifferentiationError, DTypeError
+from nnx._precision import lowered, precision_of
 from nnx._recording import recorder, recorders
-from nnx._typing import Array, DType, Namespace, Tree
-from nnx.backend import asarray, is_array, is_float, library_of, namespace_of
+from nnx._typing import Array, DType, Namespace, Precision, Tree
+from nnx.backend import activation, activators, asarray, is_array, is_float, library_of, namespace_of
+from nnx.backend.activation import NOTHING, Context
 from nnx.tape.backward import backward
 from nnx.tape.node import CONSTANT, Node, new_level
-from nnx.tape.primitive import constants, held
+from nnx.tape.primitive import constants, held, untracked
 from nnx.tape.tracked import Tracked
 from nnx.vjps import differentiable
 
@@ -23,13 +26,27 @@ Collect = Callable[[list[Array]], Tree]
 class Trace:
     """One differentiation: what it tracks, and how its results are untracked again."""
 
-    def __init__(self, training: bool) -> None:
+    def __init__(self, training: bool, precision: str | None = None) -> None:
         self.level = new_level()
         self._training = training
+        self._name = precision
+        self._precision: Precision | None = None  # known when there is an array to ask for its library
         self._nodes: list[Node] = []
         self._values: list[Array] = []  # not the tracked arrays, to parts of which the function may assign
+        self._untracked: list[Any] = []  # models without a parameter that is trained, whose arrays lie somewhere, too
         self._arguments: list[Collect] = []
-        self._write_backs: list[Callable[[Callable[[Array], Array]], None]] = []
+        self._write_backs: list[Callable[..., None]] = []
+
+    def activation(self) -> Context:
+        """A context in which the device of what is tracked is current, and products are of the precision asked for."""
+        device = activation(*self._values[:1], *self._untracked) if activators else NOTHING
+        if self._precision is None:
+            return device
+        if recorders and (recording := recorder()):
+            recording.precision(self._name, self._precision)  # type: ignore[arg-type]
+        if self._precision.context is None:
+            return device
+        return _both(device, self._precision.context())
 
     def track_arguments(self, args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[list[Any], bool]:
         several = isinstance(argnums, Iterable)
@@ -82,13 +99,18 @@ class Trace:
             self._nodes.append(node)
             self._values.append(array)
             tracked[name] = Tracked(array, xp, node)
+        if not tracked:
+            self._untracked.append(model)
         if recorders and (recording := recorder()):
             recording.require(self._values[start:], "a model that is differentiated was not found beforehand")
         stand_ins = tracked
         if tracked and self._nodes[start].xp in _reluctant:
             xp = self._nodes[start].xp
             stand_ins = {name: held(companion(x, xp)) for name, x in model.arrays().items()} | tracked
-        twin, write_back = model._twin(self._training, stand_ins)
+        if self._name is None:
+            twin, write_back = model._twin(self._training, stand_ins)
+        else:
+            twin, write_back = model._twin(self._training, self._lowered(model, stand_ins), stand_ins)
         self._write_backs.append(write_back)
         return twin, lambda found: dict(zip(tracked, found[start:], strict=False))
 
@@ -105,7 +127,27 @@ class Trace:
         node = Node(self.level, xp)
         self._nodes.append(node)
         self._values.append(x)
-        return Tracked(x, xp, node)
+        leaf = Tracked(x, xp, node)
+        return leaf if self._name is None else self._low(leaf, name)
+
+    def _low(self, x: Array, name: str) -> Array:
+        """A tracked array in the precision asked for, so that its gradient comes back in its own dtype."""
+        if self._precision is None:
+            self._precision = precision_of(self._name, untracked(x))  # type: ignore[arg-type]
+        dtype = self._precision.dtype
+        if dtype is None:
+            return x
+        with activation(untracked(x)):
+            return lowered(namespace_of(x), x, dtype, name)
+
+    def _lowered(self, model: Any, tracked: Mapping[str, Array]) -> dict[str, Array]:
+        """What stands for the parameters of a model in the precision asked for, also for those that are frozen."""
+        found = {name: self._low(x, name) for name, x in tracked.items()}
+        buffers = model.buffers()
+        for name, x in model.arrays().items():
+            if name not in found and name not in buffers:
+                found[name] = self._low(x, name)
+        return found
 
     def gradients(self, roots: Sequence[tuple[Node, Array]], *, release: bool) -> list[Tree]:
         """The gradient of each argument; zeros where the result does not depend on it."""
@@ -130,9 +172,16 @@ class Trace:
             x = held(x.value)
         return x.value if type(x) is Tracked and x.node is CONSTANT else x
 
-    def write_back(self) -> None:
+    def write_back(self, keep: Callable[[Array, Array], Array] | None = None) -> None:
+        """Give the models the buffers that their copies rebound; of ``keep(before, after)`` its choice."""
         for write in self._write_backs:
-            write(self.untrack)
+            write(self.untrack, keep)
+
+
+@contextmanager
+def _both(outer: Context, inner: Context) -> Iterator[None]:
+    with outer, inner:
+        yield
 
 
 _spaces: dict[tuple[type, DType], Namespace] = {}

@@ -7,6 +7,7 @@ checker and a statement of intent to the reader.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 Array: TypeAlias = Any
@@ -33,6 +34,18 @@ class Memory(NamedTuple):
 
     free: int
     total: int
+
+
+class Precision(NamedTuple):
+    """How a library computes in a precision that is lower than float32.
+
+    Attributes:
+        dtype: what parameters and activations are of; ``None`` for float32.
+        context: makes what a step is computed in; ``None`` where there is nothing to be made.
+    """
+
+    dtype: DType | None
+    context: Callable[[], AbstractContextManager[Any]] | None
 
 
 class Backend(Protocol):
@@ -68,6 +81,39 @@ class Backend(Protocol):
         is given a function from a list of arrays to a list of arrays, and answers one that computes the same,
         quicker; it may call the given one with arrays that have a shape and a dtype and no values, and only once
         for arrays of the same shapes and dtypes.
+        """
+
+    @property
+    def activate(self) -> Any:
+        """How a device is made current, for a library that computes on one whatever device its arrays lie on.
+
+        ``None``: the library computes where the arrays lie, and nothing has to be done. Otherwise a function or a
+        method: it is given a device, or an array that lies on it, and answers a context manager, in which the device
+        is current in this thread, and which raises a lack of memory as ``OutOfMemoryError``. On leaving it the device
+        is current that was before. It may answer ``None`` within a context that was made for an array of the
+        same device.
+        """
+
+    @property
+    def prefetch(self) -> Any:
+        """How batches of host arrays are brought to a device ahead of their use.
+
+        ``None``: they are not, and :meth:`from_host` copies each when it is wanted. Otherwise a function or a method
+        ``prefetch(wanted, device)``: ``wanted`` is an iterator over batches, each a sequence of pairs (NumPy array,
+        rows), with the rows a slice or a NumPy array of indices; it answers an iterator over lists of
+        ``array[rows]`` on ``device``. It reads ``wanted`` at most one batch ahead, and each batch may change as soon as
+        the next one is asked for. Where there is such a function, data that takes a small part of a device's free
+        memory is moved there whole.
+        """
+
+    @property
+    def graph(self) -> Any:
+        """How the calls of a replayed step become one piece of work for the device; ``None``: they do not.
+
+        A function or a class: ``graph(function, arrays, fed)`` records what ``function(arrays)`` gives the device,
+        without doing it, and answers what does it: a function of as many arrays, which answers new arrays with
+        what ``function`` answered. Those of ``arrays`` at the places ``fed`` are copied from where they lie at each
+        call, and the others are used, and changed, where they lay. It raises where that cannot be.
         """
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
@@ -116,6 +162,14 @@ class Backend(Protocol):
     def readable(self, array: Array) -> bool:
         """Whether a value can be read at once: no device to wait for, no compiler tracing."""
 
+    def precision(self, name: str) -> Precision | None:
+        """How the library computes in ``"tf32"``, ``"bfloat16"`` or ``"float16"``; ``None`` where it does not.
+
+        ``"tf32"`` is leave to round the factors of float32 products to TF32: ``context`` gives it, for as long as it
+        lasts, and a device without such products may make no use of it. The context of the others silences what the
+        library says of overflow, which a loss scale counts on.
+        """
+
     def synchronize(self, device: NativeDevice) -> None:
         """Wait until ``device`` has done all that was asked of it."""
 
@@ -136,6 +190,9 @@ class Model(Protocol):
         """Replace arrays by name. They are known to fit: no checks and no copies."""
 
     def _twin(
-        self, training: bool, tracked: Mapping[str, Array]
-    ) -> tuple[Model, Callable[[Callable[[Array], Array]], None]]:
-        """A shallow copy with tracked parameters, and a function that writes its rebound buffers back."""
+        self, training: bool, tracked: Mapping[str, Array], given: Mapping[str, Array] | None = None
+    ) -> tuple[Model, Callable[..., None]]:
+        """A shallow copy with tracked parameters, and a function that writes its rebound buffers back.
+
+        ``given`` are the parameters that ``tracked`` was made of, where that is of another dtype.
+        """

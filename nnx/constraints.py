@@ -17,7 +17,7 @@ from nnx._arguments import positive
 from nnx._errors import ArgumentError
 from nnx._select import Pattern, as_patterns, described, select
 from nnx._typing import Array, Model, Namespace
-from nnx.backend import namespace_of
+from nnx.backend import activating, namespace_of
 
 __all__ = ["max_norm", "non_negative", "unit_norm"]
 
@@ -33,6 +33,7 @@ class Constraint:
         self._patterns = as_patterns(pattern)
         self._project = project
 
+    @activating
     def __call__(self, model: Model) -> None:
         """Replace the model's parameters by their projections, which are new arrays."""
         chosen = select(model.parameters(), self._patterns)

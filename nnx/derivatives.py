@@ -10,7 +10,7 @@ from typing import Any
 from nnx import tree
 from nnx._errors import DifferentiationError, DTypeError, ShapeError
 from nnx._typing import Array, DType, Namespace, Tree
-from nnx.backend import dtype_kind, is_array, is_float, namespace_of, native_device
+from nnx.backend import activating, dtype_kind, is_array, is_float, namespace_of, native_device
 from nnx.grad import grad, pull_back, vjp
 from nnx.tape.tracked import Tracked
 
@@ -153,6 +153,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, training
     return jacobian(grad(f, argnums, training=training), argnums, training=training)
 
 
+@activating
 def _rows(value: Tree, pull: Callable[[Tree], Tree], place: int, y: Any) -> Tree:
     """The derivatives of one array of a value, stacked: a row is the pull-back of a unit cotangent."""
     if y is None:

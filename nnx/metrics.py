@@ -10,12 +10,13 @@ import math
 
 from nnx._errors import ShapeError
 from nnx._typing import Array
-from nnx.backend import dtype_kind, namespace_of, readable
+from nnx.backend import activating, dtype_kind, namespace_of, readable
 from nnx.ops.softmax import label_dtype_error
 
 __all__ = ["Mean", "accuracy"]
 
 
+@activating
 def accuracy(prediction: Array, target: Array) -> Array:
     """The share of examples whose most probable class is the right one.
 
@@ -77,6 +78,7 @@ class Mean:
         self._read = 0.0
         self._pending: Array | None = None
 
+    @activating
     def add(self, value: Array | float, count: int) -> None:
         """Add a batch: its mean, a number or an array of shape (), and its number of examples."""
         self._count += count

@@ -6,14 +6,16 @@ before anything else is asked of it, and what is missing is said in one sentence
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from array_api_compat import is_cupy_array
 
-from nnx._errors import BackendUnavailableError, DeviceError
-from nnx._typing import Kernel, Memory
+from nnx._errors import BackendUnavailableError
+from nnx._typing import Kernel, Memory, Precision
+from nnx_cupy import devices, namespace
+from nnx_cupy.current import Activation, activate
+from nnx_cupy.memory import memory
 
 
 class CuPyBackend:
@@ -25,13 +27,21 @@ class CuPyBackend:
     views = True
     one_device = False
     defers = True
-    capture = None
+    capture = "replay"
+
+    @property
+    def graph(self) -> Any:
+        from nnx_cupy.graph import Graph
+
+        return Graph
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
-        return {}
+        from nnx_cupy import kernels
+
+        return kernels.native() if which == "native" else kernels.families()
 
     def kernels_from(self, which: str) -> str:
-        return ""
+        return f"cupy {self.version()}" if which == "native" else f"CUDA C++, compiled by cupy {self.version()}"
 
     def load(self) -> Any:
         try:
@@ -49,7 +59,7 @@ class CuPyBackend:
                 f"CuPy is installed and fails to load: {cause}; reinstall it with `pip install --force-reinstall "
                 "'nnx-array[cuda13]'`, or 'nnx-array[cuda12]' for a driver of CUDA 12"
             ) from error
-        return array_api_compat.cupy
+        return namespace.of(array_api_compat.cupy)
 
     def version(self) -> str:
         import cupy
@@ -60,16 +70,10 @@ class CuPyBackend:
         return is_cupy_array(array)
 
     def devices(self) -> Sequence[str]:
-        return [str(i) for i in range(_count())]
+        return [str(i) for i in range(devices.count())]
 
     def device(self, name: str | None) -> Any:
-        import cupy
-
-        count = _count()
-        if name is not None and not (name.isdecimal() and int(name) < count):
-            gpus = "is 1 GPU: cuda:0" if count == 1 else f"are {count} GPUs: cuda:0 to cuda:{count - 1}"
-            raise DeviceError(f"no CUDA device {name!r}: there {gpus}{_visible()}")
-        return cupy.cuda.Device(int(name or 0))
+        return devices.find(name)
 
     def device_of(self, array: Any) -> Any:
         return array.device
@@ -78,65 +82,50 @@ class CuPyBackend:
         return str(device.id)
 
     def from_host(self, array: Any, device: Any) -> Any:
-        # The copy is queued from a buffer of CuPy's own, so `array` may be changed at once, unless it
-        # lies in pinned memory: who pins memory must leave it alone until the device has read it.
-        import cupy
+        from nnx_cupy import transfer
 
-        with device:
-            return cupy.asarray(array)
+        with Activation(device.id):
+            return transfer.from_host(array)
 
     def to_host(self, array: Any) -> Any:
-        import cupy
+        from nnx_cupy import transfer
 
-        with array.device:
-            return cupy.asnumpy(array)
+        with Activation(array.device.id):
+            return transfer.to_host(array)
+
+    def activate(self, at: Any) -> Activation | None:
+        return activate(at)
+
+    def prefetch(self, wanted: Iterator[Sequence[tuple[Any, Any]]], device: Any) -> Iterator[list[Any]]:
+        from nnx_cupy import feed
+
+        return feed.prefetch(wanted, device)
 
     def readable(self, array: Any) -> bool:
         return False
+
+    def precision(self, name: str) -> Precision:
+        import numpy
+
+        if name == "tf32":
+            from nnx_cupy.blas import tf32
+
+            return Precision(None, tf32)
+        if name == "float16":
+            return Precision(numpy.dtype("float16"), None)
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise BackendUnavailableError(
+                "bfloat16 on CuPy is a dtype of ml_dtypes: install it with `pip install ml_dtypes`"
+            ) from error
+        return Precision(numpy.dtype(ml_dtypes.bfloat16), None)
 
     def synchronize(self, device: Any) -> None:
         device.synchronize()
 
     def memory(self, device: Any) -> Memory | None:
-        import cupy
-
-        with device:
-            return Memory(*cupy.cuda.runtime.memGetInfo())
-
-
-def _count() -> int:
-    """The number of GPUs; ``BackendUnavailableError`` with the reason where there is none."""
-    import cupy
-
-    runtime = cupy.cuda.runtime
-    try:
-        if cupy.cuda.is_available():
-            return int(runtime.getDeviceCount())
-        driver = int(runtime.driverGetVersion())
-        built = int(runtime.runtimeGetVersion())
-    except Exception as error:
-        reason = f"the CUDA driver does not answer ({error}); check it with `nvidia-smi`"
-        raise BackendUnavailableError(f"CuPy cannot run: {reason}") from error
-    if driver == 0:
-        reason = "no NVIDIA driver is found; install one, or use the device flag 'cpu'"
-    elif driver // 1000 < built // 1000:
-        reason = (
-            f"the driver is of CUDA {_cuda(driver)} and this CuPy is built for CUDA {_cuda(built)}; update the "
-            f"driver, or `pip uninstall cupy-cuda{built // 1000}x` and `pip install 'nnx-array[cuda{driver // 1000}]'`"
-        )
-    else:
-        reason = f"the driver finds no GPU; check `nvidia-smi`, or use the device flag 'cpu'{_visible()}"
-    raise BackendUnavailableError(f"CuPy cannot run: {reason}")
-
-
-def _cuda(version: int) -> str:
-    """12040 -> ``"12.4"``."""
-    return f"{version // 1000}.{version % 1000 // 10}"
-
-
-def _visible() -> str:
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return "" if chosen is None else f" (CUDA_VISIBLE_DEVICES is {chosen!r})"
+        return memory(device.id)
 
 
 backend = CuPyBackend()

@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import is_jax_array
 
 from nnx._errors import DeviceError, DTypeError
-from nnx._typing import Kernel, Memory
+from nnx._typing import Kernel, Memory, Precision
 
 
 class JaxBackend:
@@ -28,6 +28,9 @@ class JaxBackend:
     views = False
     one_device = False
     defers = True
+    graph = None
+    activate = None
+    prefetch = None
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         return {}
@@ -103,6 +106,13 @@ class JaxBackend:
     def readable(self, array: Any) -> bool:
         device = self.device_of(array)
         return device is not None and device.platform == "cpu"
+
+    def precision(self, name: str) -> Precision:
+        import jax
+
+        if name == "tf32":
+            return Precision(None, lambda: jax.default_matmul_precision("tensorfloat32"))
+        return Precision(jax.numpy.dtype(name), None)
 
     def synchronize(self, device: Any) -> None:
         import jax

@@ -27,7 +27,10 @@ class StrictBackend:
     views = False
     one_device = False
     defers = False
+    activate = None
+    prefetch = None
     capture = None
+    graph = None
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         return {}
@@ -82,6 +85,9 @@ class StrictBackend:
 
     def readable(self, array: Any) -> bool:
         return True
+
+    def precision(self, name: str) -> None:
+        return None
 
     def synchronize(self, device: Any) -> None:
         return None

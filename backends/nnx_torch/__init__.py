@@ -6,14 +6,15 @@ accepted by name. torch's own defaults (dtype, device, gradients) are left alone
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_torch_array
 
 from nnx._errors import DeviceError, DTypeError
-from nnx._typing import Kernel, Memory
+from nnx._typing import Kernel, Memory, Precision
 
 
 class TorchBackend:
@@ -25,7 +26,10 @@ class TorchBackend:
     views = True
     one_device = False
     defers = True
+    activate = None
+    prefetch = None
     capture = None
+    graph = None
 
     def kernels(self, which: str) -> Mapping[str, Kernel]:
         return {}
@@ -99,6 +103,11 @@ class TorchBackend:
 
         return array.device.type == "cpu" and not torch.compiler.is_compiling()
 
+    def precision(self, name: str) -> Precision:
+        import torch
+
+        return Precision(None, _tf32) if name == "tf32" else Precision(getattr(torch, name), None)
+
     def synchronize(self, device: Any) -> None:
         import torch
 
@@ -109,6 +118,27 @@ class TorchBackend:
         import torch
 
         return Memory(*torch.cuda.mem_get_info(device)) if device.type == "cuda" else None
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    """Let products on CUDA round to TF32. The switch is the process's: other threads share it."""
+    import torch
+
+    library: Any = torch.backends  # its annotations lack `mkldnn.matmul`
+    cuda, cpu = library.cuda.matmul, library.mkldnn.matmul
+    before, before_cpu = cuda.fp32_precision, cpu.fp32_precision
+    if before == "tf32":
+        yield
+        return
+    said = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # torch has an old switch and a new one, and raises where they differ
+    cpu.fp32_precision = before_cpu
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(said)
+        cuda.fp32_precision, cpu.fp32_precision = before, before_cpu
 
 
 backend = TorchBackend()

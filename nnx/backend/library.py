@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
+from typing import Any
 
 import array_api_compat
 
@@ -31,6 +33,9 @@ class Library:
 
 _libraries: dict[type, Library] = {}
 
+activators: dict[type, Callable[[Array], AbstractContextManager[Any] | None]] = {}
+"""Makes the device of an array current, for the array types of libraries that compute on a current device."""
+
 
 def library_of(array: Array) -> Library:
     """The library that a raw array belongs to; a library without a plug-in has no backend."""
@@ -50,6 +55,8 @@ def _discover(array: Array) -> Library:
     namespace = array_api_compat.array_namespace(array) if backend is None else load_namespace(backend)
     if backend is not None:
         _backends[namespace] = backend
+        if backend.activate is not None:
+            activators[type(array)] = backend.activate
     return _libraries.setdefault(type(array), Library(namespace, backend))
 
 
@@ -172,9 +179,29 @@ def namespace_of(*arrays: Array) -> Namespace:
 _SCALARS = frozenset({int, float, bool, complex})
 
 
+LOW = frozenset({"float16", "bfloat16"})
+"""The names of dtypes of floats that the standard does not have; some libraries have them from elsewhere."""
+
+
+_low: dict[int, tuple[DType, bool]] = {}
+"""By the identity of a dtype, which is kept so that no other has it: NumPy's take long to hash."""
+
+
+def is_low(dtype: DType) -> bool:
+    """Whether a dtype is one of floats of 16 bits."""
+    found = _low.get(id(dtype))
+    if found is None:
+        found = dtype, str(dtype).rpartition(".")[2] in LOW
+        if len(_low) < 256:  # some are made anew for each array
+            _low[id(dtype)] = found
+    return found[1]
+
+
 @functools.cache
 def dtype_kind(xp: Namespace, dtype: DType) -> str:
     """The kind of a dtype of a namespace, differentiable or not, by its name in the standard's ``isdtype``."""
+    if is_low(dtype):  # of which isdtype need not know
+        return "real floating"
     kinds = ("bool", "signed integer", "unsigned integer", "real floating", "complex floating")
     return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "other")
 
@@ -188,6 +215,8 @@ def is_float(xp: Namespace, dtype: DType) -> bool:
 @functools.cache
 def itemsize(xp: Namespace, dtype: DType) -> int:
     """Bytes of an element."""
+    if is_low(dtype):
+        return 2
     kind = dtype_kind(xp, dtype)
     if "integer" in kind:
         return int(xp.iinfo(dtype).bits) // 8

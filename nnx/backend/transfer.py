@@ -6,9 +6,10 @@ from typing import Any
 
 from nnx._errors import DTypeError
 from nnx._recording import recorder, recorders
-from nnx._typing import Array, DType, Namespace
+from nnx._typing import Array, Backend, DType, Namespace
 from nnx.backend import library
-from nnx.backend.library import is_array, library_of
+from nnx.backend.activation import activation
+from nnx.backend.library import LOW, is_array, library_of, namespace_of
 from nnx.backend.registry import HOST, Device, load_backend, load_namespace
 from nnx.backend.registry import device as find_device
 
@@ -22,14 +23,17 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
     Args:
         x: an array of any library, or anything that NumPy makes an array of.
         device: a device flag; ``None`` for the default device.
-        dtype: a name of the standard, e.g. ``"float32"``; ``None`` keeps what comes, except that
-            Python floats become the default float type, float32.
+        dtype: a name of the standard, e.g. ``"float32"``, or ``"float16"`` or ``"bfloat16"`` where the library has
+            it; ``None`` keeps what comes, except that Python floats become the default float type, float32.
 
     Raises:
-        DTypeError: the dtype is not one of the standard, or not one of the device.
+        DTypeError: the dtype is none of these, or not one of the device.
         DifferentiationError: a tracked array would have to leave its device.
     """
     target = find_device(device)
+    if isinstance(dtype, str) and dtype in LOW:
+        wide = asarray(x, device=target, dtype=None if is_array(x) else "float32")
+        return namespace_of(wide).astype(wide, low_dtype(target.backend, dtype), copy=False)
     if dtype is not None:
         _check_name(dtype)
     kind = type(x)
@@ -39,7 +43,10 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
         backend = library_of(raw).backend
         here = backend is target.backend and target.backend.device_of(raw) in (None, target.native)
         if here and (kind in library.wrappers or backend is not host_backend):
-            return x if dtype is None else xp.astype(x, getattr(xp, dtype), copy=False)
+            if dtype is None:
+                return x
+            with activation(raw):
+                return xp.astype(x, getattr(xp, dtype), copy=False)
         if backend is not host_backend or kind in library.wrappers:
             x = to_numpy(x)
     host_xp = load_namespace(host_backend)
@@ -51,6 +58,7 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
     if dtype is not None:
         host = host_xp.astype(host, getattr(host_xp, dtype), copy=False)
     made = target.from_host(host)
+    library_of(made)  # known from now on, and so is how its device is made current
     if recorders and not is_array(x) and (recording := recorder()):
         recording.constant(made)
     return made
@@ -59,6 +67,21 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
 _DTYPES = frozenset(
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128".split()
 )
+
+
+def low_dtype(backend: Backend, name: str) -> DType:
+    """A library's ``"float16"`` or ``"bfloat16"``.
+
+    Raises:
+        DTypeError: it has none.
+    """
+    found = backend.precision(name)
+    if found is None:
+        raise DTypeError(
+            f"{backend.name} has no dtype {name} to compute in: take float32, or a device of a backend that has it, "
+            "which docs/precision.md lists"
+        )
+    return found.dtype
 
 
 def named_dtype(xp: Namespace, name: str) -> DType:

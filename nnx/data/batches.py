@@ -7,14 +7,18 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
-from nnx._errors import ArgumentError, ShapeError
+from nnx._errors import ArgumentError, OutOfMemoryError, ShapeError
 from nnx._typing import Array
 from nnx.backend import HOST, Device, asarray, device_of, itemsize, library_of, load_backend, native_device
 from nnx.backend import device as find_device
+from nnx.data.moving import on_host
 from nnx.random import Generator, generator_of
 
 GATHER_BYTES = 1 << 18
 """Small batches are gathered, and moved, several at once: up to so many bytes, which a cache holds."""
+
+RESIDENT = 0.25
+"""What part of a device's free memory host data may take, to be moved there whole where the backend prefetches."""
 
 
 class Batches:
@@ -24,6 +28,7 @@ class Batches:
         examples: the length of the arrays.
         batch_size: the examples of a batch; the last one may have fewer.
         device: where the batches are moved to; ``None`` if they stay where they are.
+        resident: whether host arrays were moved to the device whole; ``False`` before the first pass.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Batches:
         self._sources = [_Source(array, self.batch_size, self.device) for array in arrays]
         self._shuffle = shuffle
         self._rng = rng
+        self.resident = False
         self._used = self.examples - self.examples % self.batch_size if drop_last else self.examples
         if not self._used:
             raise ShapeError(
@@ -55,7 +61,51 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """One pass, in an order of its own if the batches are shuffled."""
         order = generator_of(self._rng).permutation(self.examples) if self._shuffle else None
-        return zip(*(source.slices(self._used, order) for source in self._sources), strict=True)
+        away = [source for source in self._sources if source.prefetched]
+        if away and not self.resident:
+            self.resident = self._move(away)
+        if not away or self.resident:
+            return zip(*(source.slices(self._used, order) for source in self._sources), strict=True)
+        ahead = self._ahead(away, order)
+        columns = {source: source.slices(self._used, order) for source in self._sources if not source.prefetched}
+        return self._merged(columns, ahead) if columns else ahead
+
+    def _move(self, sources: list[_Source]) -> bool:
+        """Move host arrays to the device whole, if they are small beside its free memory."""
+        arrays = {id(source.array): source.array for source in sources}
+        memory = None if self.device is None else self.device.backend.memory(self.device.native)
+        size = sum(array.nbytes for array in arrays.values())
+        if memory is None or size > RESIDENT * memory.free or not all(source.plain for source in sources):
+            return False
+        try:
+            there = {key: asarray(array, device=self.device) for key, array in arrays.items()}
+        except OutOfMemoryError:  # the free memory is in pieces
+            return False
+        for source in sources:
+            source.settle(there[id(source.array)])
+        return True
+
+    def _ahead(self, sources: list[_Source], order: Array | None) -> Iterator[tuple[Array, ...]]:
+        """The batches of host arrays, several small ones in one transfer, each copied ahead of its use."""
+        batch = sum(source.nbytes for source in sources)
+        step = self.batch_size * max(1, GATHER_BYTES // max(1, batch))
+
+        def wanted() -> Iterator[list[tuple[Array, Any]]]:
+            for start in range(0, self._used, step):
+                stop = min(start + step, self._used)
+                rows = slice(start, stop) if order is None else order[start:stop]
+                yield [(source.array, rows) for source in sources]
+
+        assert self.device is not None
+        for several in self.device.backend.prefetch(wanted(), self.device.native):
+            yield from zip(*(_cut(array, array.shape[0], self.batch_size) for array in several), strict=True)
+
+    def _merged(
+        self, columns: dict[_Source, Iterator[Array]], ahead: Iterator[tuple[Array, ...]]
+    ) -> Iterator[tuple[Array, ...]]:
+        for copied in ahead:
+            rest = iter(copied)
+            yield tuple(next(columns.get(source, rest)) for source in self._sources)
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(tuple(source.array.shape)) for source in self._sources)
@@ -83,7 +133,10 @@ def batches(
         shuffle: iterate in random order, a new one at each pass.
         rng: draws the orders; ``None`` for the default generator.
         drop_last: leave out a last batch of fewer than ``batch_size`` examples.
-        device: move the batches to that device; ``None`` leaves them where the arrays lie.
+        device: move the batches to that device; ``None`` leaves them where the arrays lie. On a GPU by way of CuPy,
+            NumPy arrays of up to a quarter of its free memory are moved there whole at the first pass, so
+            that it gathers the batches; later changes to the arrays are then not seen. Batches of larger and of
+            memory-mapped arrays are copied one ahead of their use.
 
     Raises:
         ShapeError: the arrays differ in length or hold no example, or one has no axis.
@@ -103,17 +156,26 @@ class _Source:
     """One of the arrays, and how its batches are made."""
 
     def __init__(self, array: Array, batch_size: int, device: Device | None) -> None:
-        library = library_of(array)
+        self._batch_size = batch_size
+        self.settle(array, device)
+
+    def settle(self, array: Array, device: Device | None = None) -> None:
+        """Take the batches from ``array``, and move them to ``device``."""
+        library, kind = library_of(array), type(array)
         if library.backend is load_backend(HOST):
-            array = library.namespace.asarray(array)  # a memory map becomes a plain view of its memory
+            array = library.namespace.asarray(array)
         self.array = array
+        self.plain = type(array) is kind
+        """False for a memory map, which has become a plain view of its memory."""
         self._xp = library.namespace
         self._target = None if device is None or _lies_on(array, device) else device
-        self._batch_size = batch_size
+        self.prefetched = self._target is not None and self._target.backend.prefetch is not None and on_host(array)
+        """Whether the backend of the device copies its batches ahead."""
         backend = library.backend if self._target is None else self._target.backend
         views = backend is not None and backend.views
-        size = batch_size * math.prod(array.shape[1:]) * itemsize(self._xp, array.dtype)
-        self._gathered = batch_size * (max(1, GATHER_BYTES // max(1, size)) if views else 1)
+        self.nbytes = self._batch_size * math.prod(array.shape[1:]) * itemsize(self._xp, array.dtype)
+        """The size of a batch."""
+        self._gathered = self._batch_size * (max(1, GATHER_BYTES // max(1, self.nbytes)) if views else 1)
 
     def slices(self, used: int, order: Array | None) -> Iterator[Array]:
         """The batches of the first ``used`` examples, or of the first ``used`` places of ``order``."""

@@ -8,7 +8,7 @@ from typing import Self
 
 from nnx._errors import ArgumentError, DifferentiationError, DTypeError, ShapeError, StateError
 from nnx._typing import Array, Namespace
-from nnx.backend import Device, asarray, dtype_kind, is_array, namespace_of, to_numpy
+from nnx.backend import Device, activating, asarray, dtype_kind, is_array, namespace_of, to_numpy
 from nnx.tape.primitive import untracked
 
 
@@ -40,6 +40,7 @@ class Transform:
         """What has the transform ``y``."""
         raise NotImplementedError(f"{type(self).__name__} has no inverse")
 
+    @activating
     def fit(self, x: Array) -> Self:
         """Learn from ``x``; answers this transform. Waits for the device.
 
@@ -69,6 +70,7 @@ class Transform:
         self._arrays = self._learn(xp, x)
         return self
 
+    @activating
     def __call__(self, x: Array) -> Array:
         """The transform of ``x``.
 
@@ -91,6 +93,7 @@ class Transform:
         """Learn from ``x``, and answer its transform."""
         return self.fit(x)(x)
 
+    @activating
     def inverse(self, y: Array) -> Array:
         """The array that has the transform ``y``, up to what the transform drops.
 

@@ -9,6 +9,7 @@ from nnx._errors import DTypeError, LabelError, ShapeError
 from nnx._typing import Array, Namespace
 from nnx.backend import (
     HOST,
+    activating,
     is_array,
     load_backend,
     load_namespace,
@@ -20,6 +21,7 @@ from nnx.backend import (
 from nnx.preprocessing._transform import Transform
 
 
+@activating
 def one_hot(labels: Array, classes: int, *, dtype: str = "float32") -> Array:
     """Rows of zeros with a one at the label: y_ij = 1 where j = label_i, else 0.
 
@@ -85,6 +87,7 @@ class OneHot(Transform):
         """The labels of the columns, in order."""
         return self._array("classes")
 
+    @activating
     def fit(self, x: Array) -> Self:
         """Learn which labels there are; answers this transform. Waits for the device.
 
@@ -105,6 +108,7 @@ class OneHot(Transform):
         self._arrays = {"classes": xp.sort(xp.unique_values(x))}
         return self
 
+    @activating
     def __call__(self, x: Array) -> Array:
         """The rows of zeros and a one. Waits for the device, to see that the labels are known."""
         classes = self.classes
@@ -119,6 +123,7 @@ class OneHot(Transform):
             )
         return xp.astype(hit, named_dtype(xp, self.dtype))
 
+    @activating
     def inverse(self, y: Array) -> Array:
         """The label of the largest element of each row."""
         classes = self.classes

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from nnx._arguments import non_negative
 from nnx._errors import ArgumentError, ShapeError
 from nnx._typing import Array, Namespace
-from nnx.backend import to_numpy
+from nnx.backend import activation, to_numpy
 from nnx.preprocessing._transform import Transform, mean
 
 TALL, WORK = 10, 10**8
@@ -74,7 +74,8 @@ class PCA(Transform):
     @property
     def ratio(self) -> Array:
         """The share of each direction in the variance of all of them, shape (components,)."""
-        return self.variance / self._array("total")
+        with activation(self.variance):
+            return self.variance / self._array("total")
 
     def _learn(self, xp: Namespace, x: Array) -> dict[str, Array]:
         if len(x.shape) != 2 or x.shape[0] < 2:

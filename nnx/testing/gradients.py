@@ -9,7 +9,7 @@ from typing import Any
 from nnx import tree
 from nnx._errors import ArgumentError, DTypeError
 from nnx._typing import Array
-from nnx.backend import Device, device_of, dtype_kind, is_array, is_float, namespace_of, to_numpy
+from nnx.backend import Device, activation, device_of, dtype_kind, is_array, is_float, namespace_of, to_numpy
 from nnx.backend import device as find_device
 from nnx.grad import vjp
 from nnx.random import Generator
@@ -68,14 +68,15 @@ def check_gradients(
                 f"differences need {_double(leaf)}, and {name} has dtype {leaf.dtype}: cast it, or the model with "
                 "model.to(dtype='float64')"
             )
-    _check(
-        lambda leaves: _floats(arguments.call(leaves, training=training)),
-        arguments.leaves,
-        arguments.names,
-        range(1, order + 1),
-        (rtol, atol),
-        Generator(seed),
-    )
+    with activation(*arguments.leaves):
+        _check(
+            lambda leaves: _floats(arguments.call(leaves, training=training)),
+            arguments.leaves,
+            arguments.names,
+            range(1, order + 1),
+            (rtol, atol),
+            Generator(seed),
+        )
 
 
 def _check(

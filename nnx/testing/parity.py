@@ -110,10 +110,11 @@ class _Run:
         def train(leaves: Sequence[Array]) -> tuple[list[Array], list[Array]]:
             return _by_kind(arguments.call(leaves, training=True))
 
-        with observe(self._record):
-            values, pull, others = vjp(train, arguments.leaves, has_aux=True)
-            (gradients,) = pull([draw(self._rng, y, self.place) for y in values])
-        plain = [array for kind in _by_kind(arguments.call(arguments.leaves, training=False)) for array in kind]
+        with self.place:
+            with observe(self._record):
+                values, pull, others = vjp(train, arguments.leaves, has_aux=True)
+                (gradients,) = pull([draw(self._rng, y, self.place) for y in values])
+            plain = [array for kind in _by_kind(arguments.call(arguments.leaves, training=False)) for array in kind]
         self.results = [
             *_numbered("the value of a plain call", plain),
             *_numbered("the value of a differentiated call", [*values, *others]),

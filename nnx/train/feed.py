@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from nnx._errors import ArgumentError, ShapeError
 from nnx._typing import Array
-from nnx.backend import Device, asarray, is_array
+from nnx.backend import Device, is_array
 from nnx.data import Batches
+from nnx.data.moving import moved
 
 Batch = tuple[Array, ...]
 REMEDY = "expected a tuple (x, y) of two arrays, or an iterable of such batches, e.g. nnx.data.batches(x, y, ...)"
@@ -58,13 +59,16 @@ class Feed:
         """The number of batches, if it is known before they are counted."""
         return len(self._source) if isinstance(self._source, Sized) else None
 
-    def _moved(self, device: Device) -> Iterator[Batch]:
-        count = 0
-        for batch in self._source:
+    def _pairs(self) -> Iterator[Sequence[Any]]:
+        for count, batch in enumerate(self._source):
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 what = f" of length {len(batch)}" if isinstance(batch, (tuple, list)) else ""
                 raise ArgumentError(f"batch {count} is a {type(batch).__name__}{what}: {REMEDY}")
-            x, y = (asarray(array, device=device) for array in batch)
+            yield batch
+
+    def _moved(self, device: Device) -> Iterator[Batch]:
+        count = 0
+        for x, y in moved(self._pairs(), device):
             if not x.shape or not x.shape[0] or x.shape[0] != (*y.shape, 0)[0]:
                 raise ShapeError(
                     f"batch {count} has shapes {tuple(x.shape)} and {tuple(y.shape)}: at least one example was "

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnx._errors import NonFiniteLossError
 from nnx._typing import Array
-from nnx.backend import is_array, namespace_of, readable, to_numpy
+from nnx.backend import dtype_kind, is_array, namespace_of, readable, to_numpy
 from nnx.tape.primitive import untracked
 
 PERIOD = 50
@@ -115,6 +115,6 @@ def _all_finite(arrays: Any) -> bool:
     flags = []
     for array in arrays:
         xp = namespace_of(array)
-        if xp.isdtype(array.dtype, "real floating"):
+        if dtype_kind(xp, array.dtype) == "real floating":
             flags.append(xp.all(xp.isfinite(array)))
     return not flags or bool(to_numpy(namespace_of(*flags).stack(flags)).all())

@@ -13,6 +13,7 @@ from nnx.backend import readable
 from nnx.capture import capture
 from nnx.grad import value_and_grad
 from nnx.optim import Optimizer
+from nnx.tape.primitive import untracked
 from nnx.train.feed import Feed
 from nnx.train.guard import Guard
 from nnx.train.history import History
@@ -32,6 +33,7 @@ class Run:
         display: shows how far it is.
         interrupts: says when to stop.
         captured: whether steps are captured.
+        precision: that of the steps.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class Run:
         display: Quiet,
         interrupts: Interrupts,
         captured: bool = False,
+        precision: str | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._metrics = metrics
-        self._penalised = regularizer is not None
+        self._scale = getattr(optimizer, "loss_scale", None)
+        self._judged = regularizer is not None or self._scale is not None  # what is read is not the loss
         self._guard = guard
         self._validation = validation
         self._history = history
@@ -72,28 +76,36 @@ class Run:
             value = loss(prediction, y)
             return value if regularizer is None else value + regularizer(model), (prediction, value)
 
-        def guarded(model: Any, x: Array, y: Array) -> tuple[Array, tuple[Any, Array, float | None]]:
+        options: dict[str, Any] = {"has_aux": True, "precision": precision, "loss_scale": self._scale}
+
+        def guarded(model: Any, x: Array, y: Array) -> tuple[Array, tuple[Any, Array, Array, float | None]]:
             total, (prediction, value) = scored(model, x, y)
-            return total, (prediction, value, guard.read(total, x))
+            judged = self._excused(total)
+            return total, (prediction, value, judged, guard.read(judged, x))
 
         def update(model: Any, gradients: Any) -> None:
             optimizer.update(model, gradients)
             for constrain in constraints:
                 constrain(model)
 
-        self._evaluate = value_and_grad(guarded, has_aux=True)
+        self._evaluate = value_and_grad(guarded, **options)
         self._update = update
         if captured:
             # two steps, as the loss is read between them: one that is infinite changes nothing
-            self._replayed = capture(value_and_grad(scored, has_aux=True), warn=False)
+            self._replayed = capture(value_and_grad(scored, **options), warn=False)
             self._evaluate, self._update = self._evaluate_captured, capture(update, warn=False)
 
     def _evaluate_captured(self, model: Any, x: Array, y: Array) -> Any:
         buffers = model.buffers()
         (total, (prediction, value)), gradients = self._replayed(model, x, y)
-        if readable(total) and not math.isfinite(total):
+        judged = self._excused(total)
+        if readable(judged) and not math.isfinite(judged):
             model._rebind(buffers)
-        return (total, (prediction, value, self._guard.read(total, x))), gradients
+        return (total, (prediction, value, judged, self._guard.read(judged, x))), gradients
+
+    def _excused(self, total: Any) -> Any:
+        """The loss as the guard is to see it: one that is not finite is in order while a loss scale can shrink."""
+        return total if self._scale is None else self._scale.excused(untracked(total))
 
     def epoch(self, number: int, epochs: int, batches: Feed) -> None:
         """Go through ``batches`` once, and evaluate."""
@@ -126,11 +138,11 @@ class Run:
             if batch is None:
                 return
             x, y = batch
-            (total, (prediction, loss, read)), gradients = self._evaluate(model, x, y)
+            (_, (prediction, loss, judged, read)), gradients = self._evaluate(model, x, y)
             self._update(model, gradients)
             self._step += 1
-            guard.done(total, read)
-            self._scores.add(loss if read is None or self._penalised else read, prediction, y)
+            guard.done(judged, read)
+            self._scores.add(loss if read is None or self._judged else read, prediction, y)
             if clock() >= display.due:
                 display.refresh(self._step, self._live())
 

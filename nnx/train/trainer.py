@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from nnx import tree
 from nnx._errors import ArgumentError
+from nnx._precision import require_precision
 from nnx._typing import Array, Tree
-from nnx.backend import namespace_of
+from nnx.backend import activation, namespace_of
 from nnx.data import Batches
 from nnx.module import Module
-from nnx.optim import Optimizer
+from nnx.optim import LossScale, Optimizer
 from nnx.random import Generator
 from nnx.train.feed import Feed
 from nnx.train.guard import Guard
@@ -21,8 +23,22 @@ from nnx.train.progress import choose
 from nnx.train.run import Run
 from nnx.train.scores import Metric, Scores, by_name
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 PREDICTION_BATCH = 256
 """The batch size of predictions, which need less memory than gradients do."""
+
+
+def _on_its_device(method: Callable[Concatenate[Trainer, P], T]) -> Callable[Concatenate[Trainer, P], T]:
+    """Run a method of a trainer while the device of its model is current, for libraries that have a current one."""
+
+    @functools.wraps(method)
+    def call(trainer: Trainer, /, *args: P.args, **options: P.kwargs) -> T:
+        with activation(trainer.model):
+            return method(trainer, *args, **options)
+
+    return call
 
 
 class Trainer:
@@ -48,6 +64,9 @@ class Trainer:
         capture: capture the steps, as :func:`nnx.capture` does: the history and the model are the same, and what
             Python does in the model, the loss, the regulariser and the constraints beside computing is done in
             the first steps alone. What cannot be captured runs plainly, and nothing is said.
+        precision: of the steps, as in :func:`nnx.value_and_grad`: ``"tf32"``, ``"bfloat16"`` or ``"float16"``. For
+            ``"float16"`` an optimiser without a loss scale gets one, ``nnx.optim.LossScale()``. Evaluations and
+            predictions are made in the precision of the parameters.
 
     Attributes:
         history: the :class:`History` of all fits.
@@ -78,6 +97,7 @@ class Trainer:
         regularizer: Callable[[Any], Array] | None = None,
         constraints: Iterable[Callable[[Any], None]] = (),
         capture: bool = False,
+        precision: str | None = None,
     ) -> None:
         if not isinstance(model, Module):
             raise ArgumentError(
@@ -108,9 +128,19 @@ class Trainer:
         self.metrics = by_name(metrics)
         self.regularizer = regularizer
         self.capture = bool(capture)
+        require_precision(precision)
+        self.precision = precision
+        if precision == "float16" and getattr(optimizer, "loss_scale", None) is None:
+            if not isinstance(optimizer, Optimizer):
+                raise ArgumentError(
+                    "precision='float16' needs an optimiser with a loss scale, such as nnx.optim.Adam(1e-3), got "
+                    f"{optimizer!r}; 'bfloat16' needs none"
+                )
+            optimizer.loss_scale = LossScale()
         self.history = History()
         self.steps = 0
 
+    @_on_its_device
     def fit(
         self,
         data: Any,
@@ -168,6 +198,7 @@ class Trainer:
                 display=display,
                 interrupts=interrupts,
                 captured=self.capture,
+                precision=self.precision,
             )
             try:
                 for epoch in range(1, epochs + 1):
@@ -182,6 +213,7 @@ class Trainer:
         self.history.interrupted |= interrupts.count > 0  # also if there was nothing left to interrupt
         return self.history
 
+    @_on_its_device
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics of predictions on ``data``, as means over the examples.
 
@@ -194,6 +226,7 @@ class Trainer:
         """
         return self._evaluate(self._feed(data, batch_size))
 
+    @_on_its_device
     def predict(self, x: Array, *, batch_size: int | None = None) -> Tree:
         """The model's output for ``x``, made in batches.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import nnx
+from nnx.backend import readable
 from nnx.train import guard as room
 from nnx.train.guard import PERIOD
 
@@ -77,6 +78,8 @@ def unreadable(monkeypatch):
 @pytest.mark.parametrize("bad", [0, 1, 60])
 def test_where_losses_can_be_read_the_model_is_as_before_the_step(flag, bad, value):
     trainer = make(flag)
+    if not readable(trainer.model.weight):
+        pytest.skip("this device is waited for")
 
     with pytest.raises(
         nnx.NonFiniteLossError, match=rf"at step {bad}: the batch holds NaN or infinity\. .*clip_norm"
@@ -150,8 +153,10 @@ def test_an_infinite_gradient_behind_a_finite_loss(flag, steps):
     x = np.ones((steps, 1), np.float32)
     x[4] = 0
     trainer = nnx.Trainer(Root(flag), loss=nnx.losses.mse, optimizer=nnx.optim.SGD(0.01))
+    at_once = readable(trainer.model.weight)
+    found = "infinite" if at_once or steps == 5 else "became nan at step 5. .* as before step 0"
 
-    with np.errstate(all="ignore"), pytest.raises(nnx.NonFiniteLossError, match="infinite") as caught:
+    with np.errstate(all="ignore"), pytest.raises(nnx.NonFiniteLossError, match=found) as caught:
         trainer.fit((x, x + 1), batch_size=1, shuffle=False)
 
     assert caught.value.step == 5
