@@ -23,10 +23,9 @@ import bench_mnist
 import bench_overhead
 from benchmark import PEERS, report
 from benchmark.machine import describe, limit_threads
-from benchmark.problem import parse
+from benchmark.problem import SIZES, parse
 from benchmark.rounds import REFERENCE, Rounds
 
-SIZES = ("64-32-10@32", "784-128-64-10@64", "784-512-512-10@128", "784-2048-2048-10@512")
 OTHERS = {
     "import": bench_import.main,
     "kernels": bench_kernels.main,
@@ -79,7 +78,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--seconds", type=float, default=0.4, help="length of a turn (%(default)s)")
     add("--rest", type=float, default=0.1, help="seconds between two turns, in which idle threads stop (%(default)s)")
     add("--threads", type=int, default=2, help="threads, and CPUs, for every library (%(default)s)")
-    add("--device", default="cpu", metavar="FLAG", help="device of nnx (%(default)s)")
+    add(
+        "--device",
+        default="cpu",
+        metavar="FLAG",
+        help="device of nnx; a GPU is that of torch and jax too (%(default)s)",
+    )
     add("--steps", type=int, default=20, help="losses that must agree (%(default)s)")
     add("--rtol", type=float, help="relative difference allowed to the losses (default: as benchmark.PEERS says)")
     add("--quick", action="store_true", help="two short rounds on the smallest size, without torch-compile")

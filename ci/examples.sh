@@ -11,6 +11,7 @@ for device in cpu auto; do
     --plot "$room/mnist-$device.png"
   python examples/mnist_cnn.py --quick --device "$device" --save "$room/mnist_cnn-$device.safetensors" \
     --plot "$room/mnist_cnn-$device.png"
+  python examples/gpu_mlp.py --quick --device "$device" --capture --checkpoint "$room/gpu_mlp-$device"
   python examples/char_rnn.py --quick --device "$device" --plot "$room/char_rnn-$device.png"
   for name in spiral decision_regions initialisation preprocessing wheat_seeds bfgs mnist_nielsen; do
     python "examples/$name.py" --quick --device "$device" --plot "$room/$name-$device.png"

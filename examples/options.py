@@ -33,6 +33,15 @@ def parser(description: str, *, quick: str, plots: bool = True) -> argparse.Argu
     return made
 
 
+def precision(made: argparse.ArgumentParser) -> None:
+    """Add ``--precision``, for examples that train in it."""
+    made.add_argument(
+        "--precision",
+        choices=("tf32", "bfloat16", "float16"),
+        help="of the products, where the device has it (default: that of float32)",
+    )
+
+
 def run(made: argparse.ArgumentParser, example: Callable[[nnx.Device, argparse.Namespace], None]) -> None:
     """Read the command line, and run the example on its device. A mistake is a line, not a traceback."""
     options = made.parse_args()

@@ -11,7 +11,23 @@ from typing import Any
 import numpy as np
 
 import nnx
-from benchmark.problem import BATCHES, RATE, Peer, Problem
+from benchmark.images import Images
+from benchmark.problem import BATCHES, Peer, Problem
+
+
+def network(problem: Problem | Images, device: nnx.Device) -> nnx.Sequential:
+    """The layers. No initial weights are drawn in vain."""
+    start: Any = {"weight_init": nnx.init.zeros, "device": device}
+    if isinstance(problem, Images):
+        return nnx.Sequential(
+            nnx.Conv2d(1, 16, 5, **start), nnx.MaxPool2d(2), nnx.relu,
+            nnx.Conv2d(16, 32, 5, **start), nnx.MaxPool2d(2), nnx.relu,
+            nnx.Flatten(), nnx.Linear(512, 10, **start),
+        )  # fmt: skip
+    layers: list[Any] = []
+    for m, n in pairwise(problem.widths):
+        layers += [nnx.Linear(m, n, **start), nnx.relu]
+    return nnx.Sequential(*layers[:-1])
 
 
 class ByHand(Peer):
@@ -19,23 +35,19 @@ class ByHand(Peer):
 
     packages = ("nnx-array",)
 
-    def __init__(self, problem: Problem, device: str) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem | Images, device: str) -> None:
+        self.problem: Any = problem
         self.device = nnx.device(device)
-        layers: list[Any] = []
-        for m, n in pairwise(problem.widths):
-            layers += [nnx.Linear(m, n, device=self.device), nnx.relu]
-        self.model = nnx.Sequential(*layers[:-1])
+        self.model = network(problem, self.device)
         self.batches = [tuple(nnx.asarray(a, device=self.device) for a in batch) for batch in problem.batches()]
-        self.value_and_grad = nnx.value_and_grad(self.loss)
+        low: Any = {} if problem.precision == "float32" else {"precision": problem.precision}
+        self.value_and_grad = nnx.value_and_grad(self.loss, **low)
         self.reset()
 
     def reset(self) -> None:
-        arrays: dict[str, Any] = {}
-        for i, (weight, bias) in enumerate(self.problem.weights()):
-            arrays |= {f"{2 * i}.weight": weight, f"{2 * i}.bias": bias}
-        self.model.load(arrays)
-        self.optimizer = nnx.optim.Adam(RATE)
+        initial = [array for pair in self.problem.weights() for array in pair]
+        self.model.load(dict(zip(self.model.parameters(), initial, strict=True)))
+        self.optimizer = nnx.optim.Adam(self.problem.rate)
 
     @staticmethod
     def loss(model: Any, x: Any, y: Any) -> Any:

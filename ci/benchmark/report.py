@@ -50,8 +50,9 @@ def text(result: Result) -> str:
 def record(result: Result) -> dict[str, Any]:
     """The same, with the times of every round in seconds, for JSON."""
     return {
-        "widths": result.problem.widths,
-        "batch": result.problem.batch,
+        "problem": str(result.problem),
+        **result.problem._asdict(),
+        "memory": result.memory,
         "seconds": result.rounds,
         "median": {name: median(times) for name, times in result.rounds.items()},
         "ratio": {name: ratio._asdict() for name, ratio in ratios(result.rounds).items()},

@@ -29,6 +29,9 @@ class Result:
     deviations: dict[str, float] = field(default_factory=dict)
     """Peer -> largest relative difference of its losses from those of the reference."""
 
+    memory: dict[str, int] = field(default_factory=dict)
+    """Peer -> bytes that it took for its work, at most: see ``benchmark.card.Meter``."""
+
     notes: dict[str, str] = field(default_factory=dict)
     """Peer -> its version, or why it did not take part."""
 
@@ -40,9 +43,16 @@ class Result:
 
 
 class Rounds:
-    """The processes of the peers for one problem; a context manager, which ends them."""
+    """The processes of the peers for one problem; a context manager, which ends them.
 
-    def __init__(self, problem: Problem, names: Iterable[str], device: str) -> None:
+    Args:
+        problem: what they compute.
+        names: which peers.
+        device: a device flag of nnx; torch and jax compute on the GPU where it means one, else on the CPU.
+        patience: seconds after which a peer that does not answer is dropped; ``None`` for never.
+    """
+
+    def __init__(self, problem: Problem, names: Iterable[str], device: str, patience: float | None = None) -> None:
         self.result = Result(problem)
         self._workers: dict[str, Worker] = {}
         for name in names:
@@ -50,7 +60,11 @@ class Rounds:
                 self.result.notes[name] = f"not installed: {', '.join(absent)}"
                 continue
             try:
-                self._workers[name] = Worker(name, problem, device)
+                self._workers[name] = Worker(name, problem, device, patience)
+            except WorkerError as error:
+                self._drop(name, error)
+        for name in list(self._workers):  # all of them are importing their libraries by now
+            try:
                 self.result.notes[name] = self._workers[name].versions
             except WorkerError as error:
                 self._drop(name, error)
@@ -85,6 +99,7 @@ class Rounds:
                     self._drop(name, error)
                     continue
                 self.result.rounds.setdefault(name, []).append(median(times))
+                self.result.memory[name] = self._workers[name].memory()
         self.result.foreign = foreign(start, account(self._workers.values()))
 
     def profile(self, seconds: float) -> dict[str, float]:
@@ -94,6 +109,7 @@ class Rounds:
     def _drop(self, name: str, error: WorkerError) -> None:
         self.result.notes[name] = f"failed: {error}"
         self.result.rounds.pop(name, None)
+        self.result.memory.pop(name, None)
         if worker := self._workers.pop(name, None):
             worker.close()
         if name.startswith(REFERENCE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 
-from benchmark.problem import BATCHES, RATE, Peer, Problem
+from benchmark.problem import BATCHES, Peer, Problem
 
 
 class PartialFit(Peer):
@@ -20,7 +20,7 @@ class PartialFit(Peer):
         self.x = np.concatenate([x for x, _ in self.batches])
         self.y = np.concatenate([y for _, y in self.batches])
         self.model = MLPClassifier(
-            problem.widths[1:-1], alpha=0.0, batch_size=problem.batch, learning_rate_init=RATE, shuffle=False
+            problem.widths[1:-1], alpha=0.0, batch_size=problem.batch, learning_rate_init=problem.rate, shuffle=False
         )
         self.model.partial_fit(*self.batches[0], classes=np.arange(problem.widths[-1]))
         self.reset()

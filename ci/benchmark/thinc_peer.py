@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from thinc.api import Adam, CategoricalCrossentropy, Relu, Softmax, chain
 
-from benchmark.problem import BATCHES, RATE, Peer, Problem
+from benchmark.problem import BATCHES, Peer, Problem
 
 
 class Chain(Peer):
@@ -30,7 +30,7 @@ class Chain(Peer):
         for layer, (w, b) in zip(self.model.layers, self.problem.weights(), strict=True):
             layer.set_param("W", w.T.copy())
             layer.set_param("b", b)
-        self.optimizer = Adam(RATE, L2=0.0, eps=1e-8, grad_clip=0.0, use_averages=False)
+        self.optimizer = Adam(self.problem.rate, L2=0.0, eps=1e-8, grad_clip=0.0, use_averages=False)
 
     def step(self, i: int) -> Any:
         x, y = self.batches[i % BATCHES]

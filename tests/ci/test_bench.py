@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
         def turn(self, seconds: float) -> list[float]:
             return {"nnx": [2e-6, 1e-6, 9e-6], "torch": [3e-6]}[self.name]
+
+        def memory(self) -> int:
+            return 4096
 
         def used(self) -> float:
             return 0.0
@@ -120,6 +124,27 @@ def test_median_of_a_turn_counts(benchmark: SimpleNamespace) -> None:
     with benchmark.rounds.Rounds(benchmark.problem.parse("4-2@2"), ["nnx", "torch"], "cpu") as rounds:
         rounds.run(3, 0.0, 0.0)
     assert rounds.result.rounds == {"nnx": [2e-6] * 3, "torch": [3e-6] * 3}
+    assert rounds.result.memory == {"nnx": 4096, "torch": 4096}
+
+
+def test_a_peer_that_does_not_answer_is_dropped(benchmark: SimpleNamespace) -> None:
+    from benchmark.worker import Process, WorkerError
+
+    process = Process(time.sleep, 60, patience=1.0)
+    with pytest.raises(WorkerError, match="did not answer within 1 s"):
+        _ = process.versions
+    process.close()
+
+
+def test_a_peer_that_fails_says_why_whenever_it_is_asked(benchmark: SimpleNamespace) -> None:
+    from benchmark.worker import Process, WorkerError
+
+    process = Process(math.sqrt, -1)
+    with pytest.raises(WorkerError, match="ValueError"):
+        process.used()
+    with pytest.raises(WorkerError, match="its process ended with exit status 0"):
+        process.used()
+    process.close()
 
 
 @pytest.mark.parametrize("text", ["64", "64-@2", "64-10@1", "64-10@3", "0-10@2", "64-1@2", "a-b@2"])

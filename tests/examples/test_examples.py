@@ -42,7 +42,7 @@ FIGURES = {
 DRAWN = [
     "spiral", "decision_regions", "initialisation", "preprocessing", "wheat_seeds", "bfgs", "mnist_nielsen",
 ]  # fmt: skip
-WITH_TESTS_OF_THEIR_OWN = {"mnist", "mnist_cnn", "char_rnn"}
+WITH_TESTS_OF_THEIR_OWN = {"mnist", "mnist_cnn", "char_rnn", "gpu_mlp"}
 
 
 def test_every_example_is_tested():

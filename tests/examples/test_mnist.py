@@ -294,6 +294,33 @@ def test_quick_run(device, tmp_path):
     assert "\r" not in result.stderr  # no progress bar where nobody watches
 
 
+@pytest.mark.parametrize(
+    ("device", "arguments", "form"),
+    [
+        pytest.param("cpu", ["--no-capture"], "eager, float32"),
+        run_example.available("jax", ["--capture"], "captured, float32"),
+        run_example.available("torch", ["--precision", "bfloat16"], "bfloat16"),
+        run_example.available("jax", ["--precision", "bfloat16", "--capture"], "captured, bfloat16"),
+        run_example.available("cuda", ["--no-capture"], "eager, float32"),
+        run_example.available("cuda", ["--precision", "bfloat16", "--capture"], "captured, bfloat16"),
+    ],
+)
+def test_forms(device, arguments, form, tmp_path):
+    result = run("--quick", "--device", device, *arguments, folder=tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert form in result.stdout
+    assert figure(r"test accuracy ([\d.]+)%", result.stdout) > 50
+
+
+def test_captured_and_eager_runs_give_the_same_weights(tmp_path):
+    for name, form in (("a", "--capture"), ("b", "--no-capture")):
+        assert run("--quick", "--device", "cpu", form, "--save", name, folder=tmp_path).returncode == 0
+    a, b = (nnx.load_weights(tmp_path / name) for name in ("a", "b"))
+
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
 def test_same_seed_same_weights(tmp_path):
     for name in ("a", "b", "c"):
         assert run("--quick", "--seed", int(name == "c"), "--save", name, folder=tmp_path).returncode == 0
@@ -323,7 +350,7 @@ def test_help(tmp_path):
     result = run("--help", folder=tmp_path)
 
     assert result.returncode == 0
-    for option in "device full quick epochs batch-size rate hidden seed save plot".split():
+    for option in "device full quick epochs batch-size rate hidden seed save plot capture precision".split():
         assert f"--{option}" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
 
@@ -332,6 +359,8 @@ def test_help(tmp_path):
     ("arguments", "message"),
     [
         (["--device", "abacus"], "abacus"),
+        (["--precision", "bfloat16"], "precision='bfloat16'"),
+        (["--precision", "int8"], "invalid choice: 'int8'"),
         (["--full"], "NNX_DATA_DIR is"),
         (["--epochs", "0"], "'0' is not a positive integer"),
         (["--batch-size", "-1"], "'-1' is not a positive integer"),
