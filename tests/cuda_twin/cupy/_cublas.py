@@ -19,7 +19,9 @@ from cupy import _state
 SOURCE = Path(__file__).with_name("_cublas.cpp")
 TYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: ml_dtypes.bfloat16}
 HANDLE_STREAMS: dict[int, int] = {}
+HANDLE_DEVICES: dict[int, int] = {}
 WORKSPACES: dict[int, tuple[int, int]] = {}
+MATH_MODES: dict[int, int] = {}
 counts = {"tf32": 0, "products": 0}
 INVALID_VALUE, EXECUTION_FAILED, NOT_SUPPORTED = 7, 13, 15
 
@@ -65,11 +67,16 @@ def _note(what, handle, pointer, size):
     try:
         if what == 0:
             _state.forbid("cublasCreate")
+            HANDLE_DEVICES[handle] = _state.local.device
         elif what == 1:
             HANDLE_STREAMS[handle] = pointer or 0
             WORKSPACES.pop(handle, None)
         elif what == 3:
+            if _state.local.device != HANDLE_DEVICES.pop(handle):
+                raise AssertionError("a handle is destroyed while another device is current")
             HANDLE_STREAMS.pop(handle, None)
+        elif what == 4:
+            MATH_MODES[handle] = size
         else:
             WORKSPACES[handle] = (pointer, size)
     except Exception:
