@@ -27,6 +27,9 @@ TILES = 8
 """Tiles of a block that adds squares, as in ``optim.cu``."""
 
 ENTRIES = np.dtype([("arrays", np.int64, TABLE), ("starts", np.int64, TABLE + 1)])
+PLAIN = np.dtype((np.void, ENTRIES.itemsize))
+"""The same bytes without names: what CuPy asks of an argument takes NumPy microseconds where there are names."""
+
 SOURCE = Source("optim")
 
 
@@ -48,7 +51,7 @@ class Gathered(list[Array]):
                 table = np.zeros(1, ENTRIES)
                 table["arrays"][0, :count] = addresses[first : first + count]
                 table["starts"][0, : count + 1] = starts[first : first + count + 1]
-                self.tables.append((size, count, table))
+                self.tables.append((size, count, table.view(PLAIN)))
 
 
 def gather_gradients(xp: Namespace, parameters: Array, gradients: Sequence[Array]) -> Sequence[Array]:

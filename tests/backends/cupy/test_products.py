@@ -62,6 +62,14 @@ def test_layouts(first, second, shape):
     close(blas.product(laid_out(a, first), laid_out(b, second)), a @ b, np.float64)
 
 
+def test_batches_that_are_read_backwards_or_again():
+    a, b = RNG.standard_normal((3, 4, 5)), RNG.standard_normal((3, 5, 2))
+    x, y = cupy.asarray(a), cupy.asarray(b)
+    close(blas.product(x[::-1], y), a[::-1] @ b, np.float64)
+    close(blas.product(x, y[::-1]), a @ b[::-1], np.float64)
+    close(blas.product(cupy.broadcast_to(x[:1], x.shape), y), a[:1] @ b, np.float64)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
 @pytest.mark.parametrize("batch", [(), (3,)])
 def test_dtypes(dtype, batch):
@@ -154,6 +162,34 @@ def test_an_error_of_cublas_says_which(monkeypatch):
     monkeypatch.setitem(blas.TYPES, "float64", 999)
     with pytest.raises(RuntimeError, match=r"cuBLAS failed at a matrix product: .* \(status \d+\)"):
         blas.product(cupy.ones((2, 2)), cupy.ones((2, 2)))
+
+
+def test_low_types_are_added_in_float32_throughout():
+    """cuBLAS may add the parts of a long sum in the type of the result, unless it is told not to."""
+    blas.product(cupy.ones((2, 2), np.float16), cupy.ones((2, 2), np.float16))
+    handle = blas._handles.by_device[cupy.cuda.runtime.getDevice()].value
+    mode = ctypes.c_int()
+    assert blas._library().cublasGetMathMode(handle, ctypes.byref(mode)) == 0
+    assert mode.value == 16  # CUBLAS_DEFAULT_MATH and CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION
+
+
+def test_a_handle_is_destroyed_on_its_gpu(monkeypatch):
+    destroyed = []
+    library = blas._library()
+    monkeypatch.setattr(
+        library, "cublasDestroy_v2", lambda handle: destroyed.append(cupy.cuda.runtime.getDevice()), raising=True
+    )
+
+    def work():
+        for device in range(cupy.cuda.runtime.getDeviceCount()):
+            with cupy.cuda.Device(device):
+                blas.product(cupy.ones((2, 2)), cupy.ones((2, 2)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert sorted(destroyed) == list(range(cupy.cuda.runtime.getDeviceCount()))
 
 
 def test_each_thread_has_a_handle():

@@ -46,6 +46,8 @@ int cublasSetStream_v2(void *handle, void *stream) { return note(1, handle, stre
 
 int cublasSetMathMode(void *handle, int mode) { return note(4, handle, nullptr, mode); }
 
+int cublasGetMathMode(void *handle, int *mode) { return note(5, handle, mode, 0); }
+
 int cublasSetWorkspace_v2(void *handle, void *memory, size_t size) { return note(2, handle, memory, size); }
 
 int cublasGemmStridedBatchedEx_64(void *handle, int ta, int tb, int64_t m, int64_t n, int64_t k, const void *alpha,

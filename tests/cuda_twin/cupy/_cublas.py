@@ -77,6 +77,8 @@ def _note(what, handle, pointer, size):
             HANDLE_STREAMS.pop(handle, None)
         elif what == 4:
             MATH_MODES[handle] = size
+        elif what == 5:
+            ctypes.c_int.from_address(pointer).value = MATH_MODES.get(handle, 0)
         else:
             WORKSPACES[handle] = (pointer, size)
     except Exception:
