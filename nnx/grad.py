@@ -224,9 +224,11 @@ def _one(xp: Namespace, y: Array) -> Array:
         return xp.ones_like(y)
     one = _ones.get((type(y), y.dtype))
     if one is None:
-        one = xp.raw.ones_like(y) * 1  # a product of NumPy arrays of shape () is a constant scalar
-        if library_of(y).one_device and not hasattr(one, "__setitem__"):
-            _ones[type(y), y.dtype] = one
+        one = xp.raw.ones_like(y)
+        if library_of(y).one_device:
+            one = one * 1  # a product of NumPy arrays of shape () is a constant scalar
+            if not hasattr(one, "__setitem__"):
+                _ones[type(y), y.dtype] = one
     return one
 
 
