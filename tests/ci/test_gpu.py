@@ -241,7 +241,9 @@ def test_tests_that_fail_and_those_for_which_there_is_no_time(modules, tmp_path,
     modules.matrix.run(settings, found.update)
 
     assert (found["collected"], found["passed"], found["failed"], found["not_run"]) == (4, 1, 1, 2)
-    assert found["failures"] == [{"id": "test_given.py::test_bad", "why": "assert 1 == 2"}]
+    (failure,) = found["failures"]
+    assert failure["id"].endswith("test_given.py::test_bad")  # pytest counts from the root that it has found
+    assert failure["why"] == "assert 1 == 2"
     faults = modules.gpu.faults({"tests": {"status": "done", "result": found}})
     assert faults == ["tests: test_given.py::test_bad: assert 1 == 2"]
 

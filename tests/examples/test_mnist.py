@@ -300,7 +300,6 @@ def test_quick_run(device, tmp_path):
         pytest.param("cpu", ["--no-capture"], "eager, float32"),
         run_example.available("jax", ["--capture"], "captured, float32"),
         run_example.available("torch", ["--precision", "bfloat16"], "bfloat16"),
-        run_example.available("jax", ["--precision", "bfloat16", "--capture"], "captured, bfloat16"),
         run_example.available("cuda", ["--no-capture"], "eager, float32"),
         run_example.available("cuda", ["--precision", "bfloat16", "--capture"], "captured, bfloat16"),
     ],
