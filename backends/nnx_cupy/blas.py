@@ -161,7 +161,14 @@ class _Handle:
         self.device = device
         self.stream: int | None = None
         self.value = ctypes.c_void_p()  # null until there is a handle
-        _check(_library().cublasCreate_v2(ctypes.byref(self.value)), "making a handle")
+        create = _library().cublasCreate_v2
+        status = create(ctypes.byref(self.value))
+        if status in _LACK_OF_MEMORY:  # which CuPy's pool may hold, and nobody use
+            import cupy
+
+            cupy.get_default_memory_pool().free_all_blocks()
+            status = create(ctypes.byref(self.value))
+        _check(status, "making a handle")
         _check(_library().cublasSetMathMode(self.value, _SUMS_IN_FULL), "choosing how sums are made")
 
     def __del__(self) -> None:  # its thread has ended
@@ -224,6 +231,9 @@ def _check(status: int, what: str) -> None:
     if status:
         raise RuntimeError(f"cuBLAS failed at {what}: {_STATUS.get(status, 'an unknown error')} (status {status})")
 
+
+_LACK_OF_MEMORY = (1, 3)
+"""What cuBLAS answers where there is too little memory for a handle."""
 
 _STATUS = {
     1: "it is not initialised", 3: "it found no memory", 7: "an invalid value", 8: "the GPU does not support this",

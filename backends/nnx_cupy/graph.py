@@ -36,6 +36,7 @@ class Graph:
 
         self._device = arrays[0].data.device_id
         self._outputs: list[Array] = []
+        self._stream: Any = None  # of the last launch
         self._fed = tuple(fed)
         given = list(arrays)
         with cupy.cuda.Device(self._device):
@@ -62,6 +63,13 @@ class Graph:
             return self._launch(arrays)
 
     def _launch(self, arrays: Sequence[Array]) -> list[Array]:
+        import cupy
+
+        stream = cupy.cuda.get_current_stream()
+        if self._stream != stream:  # on another one, the launch before may still read the buffers
+            if self._stream is not None:
+                self._stream.synchronize()
+            self._stream = stream
         for buffer, i in zip(self._buffers, self._fed, strict=True):
             _copy(arrays[i], buffer)
         self._graph.launch()

@@ -89,6 +89,7 @@ class Graphed:
             self._plain, self._graph = True, None
             self._say("arrays of models and optimisers lie elsewhere at each call")
             return
+        self._graph = None  # whose memory the new one may have
         with activation(arrays):
             self._make_graph(arrays)
 

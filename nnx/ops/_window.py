@@ -122,7 +122,7 @@ def _padding(padding: Any, size: Axes, stride: Axes, reach: Axes) -> tuple[Axes,
             f"padding is 'same', 'valid', a number of at least 0, a tuple of {rank}, or a tuple of {rank} pairs "
             f"(before, after), got {padding!r}"
         )
-    return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+    return tuple(int(pair[0]) for pair in pairs), tuple(int(pair[1]) for pair in pairs)
 
 
 def _at_least_0(n: Any) -> bool:

@@ -53,7 +53,7 @@ def drop_threshold(rate: float) -> int:
     """
     if not 0 <= rate < 1:
         raise ArgumentError(f"a dropout rate lies in [0, 1), got {rate}")
-    return min(round(rate * 2**32), 2**32 - 1) - 2**31
+    return min(round(float(rate) * 2**32), 2**32 - 1) - 2**31
 
 
 dropout = op(dropout_forward, saves=True, x=dropout_x)

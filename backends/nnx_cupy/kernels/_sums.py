@@ -13,42 +13,41 @@ from nnx_cupy.kernels._source import Source
 SOURCE = Source("norm_sums", "columns")
 
 
-class Saved(tuple[Array, Array]):
-    """x̂ and 1 / σ, as the references save them, with room for sums that several adjoints want.
+_kept: dict[int, tuple[ref[Array], ref[Array], dict[str, Array]]] = {}
+"""By the address of x̂: the sums that are left of a pass over it, as long as it lives.
 
-    The walk back asks for the gradients of x, weight and bias one after another, with one and the same gradient of y.
-    """
-
-    kept: tuple[ref[Array], dict[str, Array]] | None = None
-    """The gradient of y that they are of, and the sums: ``plain``, Σ g, and ``product``, Σ g x̂."""
-
-
-def keep(saved: Any, g: Array, **sums: Array) -> None:
-    """Keep sums beside what is saved, for the other adjoints."""
-    if type(saved) is Saved:
-        saved.kept = ref(g), sums
+The walk back asks for the gradients of x, weight and bias one after another, with one and the same gradient of y; so do
+the calls of a captured step, which has x̂ in common with them and no more. An entry is x̂, the gradient of y that the
+sums are of, and the sums: ``plain``, Σ g, and ``product``, Σ g x̂.
+"""
 
 
-def kept(saved: Any, g: Array) -> dict[str, Array]:
+def keep(normal: Array, g: Array, **sums: Array) -> None:
+    """Keep sums for the other adjoints."""
+    key = id(normal)
+    _kept[key] = ref(normal, lambda _: _kept.pop(key, None)), ref(g), sums
+
+
+def kept(normal: Array, g: Array) -> dict[str, Array]:
     """The sums of this gradient that are left: one that is handed out is gone, since a gradient may be changed."""
-    found = saved.kept if type(saved) is Saved else None
-    return {} if found is None or found[0]() is not g else found[1]
+    found = _kept.get(id(normal))
+    return {} if found is None or found[0]() is not normal or found[1]() is not g else found[2]
 
 
-def product_sum(xp: Any, g: Array, saved: Any) -> Array:
+def product_sum(xp: Any, g: Array, normal: Array) -> Array:
     """Σ g x̂ over rows, in the dtype of x̂. Takes Σ g in the same pass, and keeps it."""
-    sums = kept(saved, g)
+    sums = kept(normal, g)
     if "product" in sums:
         return sums.pop("product")
-    plain, product = both_sums(xp, g, saved[0])
-    keep(saved, g, plain=plain)
+    plain, product = both_sums(xp, g, normal)
+    keep(normal, g, plain=plain)
     return product
 
 
-def plain_sum(xp: Any, g: Array, saved: Any) -> Array:
+def plain_sum(xp: Any, g: Array, normal: Array) -> Array:
     """Σ g over rows, in the dtype of x̂; alone where it has not been taken yet."""
-    sums = kept(saved, g)
-    return sums.pop("plain") if "plain" in sums else both_sums(xp, g, saved[0], alone=True)[0]
+    sums = kept(normal, g)
+    return sums.pop("plain") if "plain" in sums else both_sums(xp, g, normal, alone=True)[0]
 
 
 def both_sums(xp: Any, g: Array, normal: Array, *, alone: bool = False) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from nnx_cupy.kernels._columns import over_parts, tiles
 from nnx_cupy.kernels._norm import parameter_type, serves
 from nnx_cupy.kernels._rows import whole
 from nnx_cupy.kernels._source import Source, floating
-from nnx_cupy.kernels._sums import Saved, both_sums, keep, plain_sum, product_sum
+from nnx_cupy.kernels._sums import both_sums, keep, plain_sum, product_sum
 
 SOURCE = Source("batch_norm", "columns")
 
@@ -41,7 +41,7 @@ def batch_norm_forward(
         launch = SOURCE("batch_norm_apply", x.dtype, cut.wide, WEIGHT=kind)
         shape = cut.parts, rows, columns, cut.width, cut.height
         launch(*grid, (x, means, inverse, scale, shift, y, normal, *shape))
-    return (y, mean, var), Saved((normal, inverse))
+    return (y, mean, var), (normal, inverse)
 
 
 def _statistics(
@@ -81,7 +81,7 @@ def batch_norm_x(xp: Any, g: Array, saved: Any, x_dtype: DType, weight: Array | 
         plain, product = both_sums(xp, flat, normal)
         launch = SOURCE("batch_norm_adjoint_apply", x_dtype, cut.wide, WEIGHT=kind)
         launch(*grid, (flat, normal, inverse, scale, plain, product, result, rows, columns, cut.width, cut.height))
-    keep(saved, g, plain=plain, product=product)
+    keep(saved[0], g, plain=plain, product=product)
     return result
 
 
@@ -89,14 +89,14 @@ def batch_norm_weight(xp: Any, g: Array, saved: Any, weight_dtype: DType) -> Arr
     """What the adjoint by x has left, or one pass."""
     if not serves(g, saved[0]):
         return reference.batch_norm_weight(xp, g, saved, weight_dtype)
-    return product_sum(xp, g, saved).astype(weight_dtype, copy=False)
+    return product_sum(xp, g, saved[0]).astype(weight_dtype, copy=False)
 
 
 def batch_norm_bias(xp: Any, g: Array, saved: Any, bias_dtype: DType) -> Array:
     """What the adjoint by x or by the weight has left, or one pass."""
     if not serves(g, saved[0]):
         return reference.batch_norm_bias(xp, g, saved, bias_dtype)
-    return plain_sum(xp, g, saved).astype(bias_dtype, copy=False)
+    return plain_sum(xp, g, saved[0]).astype(bias_dtype, copy=False)
 
 
 KERNELS: dict[str, Kernel] = {

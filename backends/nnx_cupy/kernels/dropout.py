@@ -22,7 +22,7 @@ def dropout_forward(xp: Any, x: Array, key: Array, step: Array, *, rate: float) 
     y, mask = xp.empty(x.shape, dtype=dtype), xp.empty(x.shape, dtype=dtype)
     if n:
         x, key = (a if a.flags.c_contiguous else xp.ascontiguousarray(a) for a in (x, key))
-        arguments = (x, key, step, y, mask, n, least, 1 / (1 - rate))
+        arguments = (x, key, step, y, mask, n, least, float(1 / (1 - rate)))
         SOURCE("dropout_forward", dtype, n >= WIDE)((blocks_for((n + 1) // 2),), (256,), arguments)
     return y, mask
 

@@ -11,7 +11,7 @@ from nnx_cupy.kernels._arrays import summed_in
 from nnx_cupy.kernels._norm import parameter_type, serves
 from nnx_cupy.kernels._rows import cut, whole
 from nnx_cupy.kernels._source import Source, floating
-from nnx_cupy.kernels._sums import Saved, plain_sum, product_sum
+from nnx_cupy.kernels._sums import plain_sum, product_sum
 
 SOURCE = Source("layer_norm", "teams")
 
@@ -33,7 +33,7 @@ def layer_norm_forward(
     parameters = (0 if p is None else whole(xp, p) for p in (weight, bias))
     arguments = (whole(xp, x), *parameters, y, normal, inverse, rows, columns, float(eps))
     cut(rows, columns).launch(SOURCE, "layer_norm", x.dtype, *arguments, WEIGHT=kind)
-    return y, Saved((normal, inverse))
+    return y, (normal, inverse)
 
 
 def layer_norm_x(xp: Any, g: Array, saved: Any, x_dtype: DType, weight: Array | None = None) -> Array:
@@ -55,14 +55,14 @@ def layer_norm_weight(xp: Any, g: Array, saved: Any, weight_shape: Any, weight_d
     """One pass, which the adjoint by the bias shares."""
     if not serves(g, saved[0]):
         return reference.layer_norm_weight(xp, g, saved, weight_shape, weight_dtype)
-    return product_sum(xp, g, saved).astype(weight_dtype, copy=False).reshape(weight_shape)
+    return product_sum(xp, g, saved[0]).astype(weight_dtype, copy=False).reshape(weight_shape)
 
 
 def layer_norm_bias(xp: Any, g: Array, saved: Any, bias_shape: Any, bias_dtype: DType) -> Array:
     """What the adjoint by the weight has left, or one pass."""
     if not serves(g, saved[0]):
         return reference.layer_norm_bias(xp, g, saved, bias_shape, bias_dtype)
-    return plain_sum(xp, g, saved).astype(bias_dtype, copy=False).reshape(bias_shape)
+    return plain_sum(xp, g, saved[0]).astype(bias_dtype, copy=False).reshape(bias_shape)
 
 
 KERNELS: dict[str, Kernel] = {

@@ -149,7 +149,7 @@ def _number(like: Array, value: Any) -> tuple[Any, float]:
     """A rate or a scale as the kernels take it: an array on the device, or a float; ``None`` is 1."""
     if value is None:
         return 0, 1.0
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float, np.generic)):
         return 0, float(value)
     return (value if value.dtype == like.dtype else value.astype(like.dtype)), 0.0
 

@@ -318,3 +318,26 @@ def test_batches_that_are_not_contiguous(where, launches):
             x = cupy.arange(12, dtype=np.float32).reshape(3, 4) + i
             np.testing.assert_array_equal(nnx.to_numpy(step(x.T)), 2 * nnx.to_numpy(x).T)
     assert len(launches) == 4
+
+
+@pytest.mark.skipif(not hasattr(cupy, "twin"), reason="the streams of CuPy cannot be watched")
+def test_streams_take_turns(where, monkeypatch):
+    """The buffers of a graph are not written to while a launch on another stream reads them."""
+    step = nnx.capture(lambda x: x * 2.0)
+    waited = []
+    kind = cupy.cuda.Stream
+    wait = kind.synchronize
+    monkeypatch.setattr(kind, "synchronize", lambda self: waited.append(self) or wait(self), raising=False)
+    with nnx.device(where):
+        x = nnx.asarray([1.0, 2.0])
+        for _ in range(5):
+            step(x)
+        assert not waited
+        with cupy.cuda.Stream(non_blocking=True) as other:
+            answer = step(x)
+            assert waited == [kind.null]
+            step(x)
+        assert waited == [kind.null]
+        step(x)
+        assert waited == [kind.null, other]
+        np.testing.assert_array_equal(nnx.to_numpy(answer), [2, 4])

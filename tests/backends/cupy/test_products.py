@@ -192,6 +192,31 @@ def test_a_handle_is_destroyed_on_its_gpu(monkeypatch):
     assert sorted(destroyed) == list(range(cupy.cuda.runtime.getDeviceCount()))
 
 
+@pytest.mark.parametrize("status", [1, 3])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_handle_gets_memory_that_the_pool_holds(monkeypatch, status, times):
+    library = blas._library()
+    create, calls, freed = library.cublasCreate_v2, [], []
+
+    def scarce(handle):
+        calls.append(handle)
+        return status if len(calls) <= times else create(handle)
+
+    class Pool:
+        def free_all_blocks(self):
+            freed.append(len(calls))
+
+    monkeypatch.setattr(library, "cublasCreate_v2", scarce)
+    monkeypatch.setattr(cupy, "get_default_memory_pool", Pool)
+    if times == 2:
+        with pytest.raises(RuntimeError, match="cuBLAS failed at making a handle"):
+            blas._Handle(cupy.cuda.runtime.getDevice())
+    else:
+        assert blas._Handle(cupy.cuda.runtime.getDevice()).value.value
+    assert freed == [1]
+    assert len(calls) == 2
+
+
 def test_each_thread_has_a_handle():
     device = cupy.cuda.runtime.getDevice()
     blas.product(cupy.ones((2, 2)), cupy.ones((2, 2)))
