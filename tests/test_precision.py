@@ -352,6 +352,33 @@ def test_an_overflow_leaves_statistics_as_they_were(device):
     assert not np.array_equal(nnx.to_numpy(model.buffers()["1.running_mean"]), before["1.running_mean"])
 
 
+class Remembers(nnx.Module):
+    """Keeps what it computed last, in a buffer that may have been empty before."""
+
+    mean: nnx.Buffer
+    first: nnx.Buffer
+
+    def __init__(self, layer):
+        self.layer, self.mean, self.first = layer, layer.bias * 1, None
+
+    def __call__(self, x):
+        y = self.layer(x)
+        self.mean = self.first = nnx.namespace_of(y).mean(y, axis=0)
+        return y
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_buffers_of_ones_own_stay_float32(device, low, scaled):
+    model = Remembers(nnx.Linear(2, 3, weight_init=nnx.init.ones, device=device))
+    scale = nnx.optim.LossScale() if scaled else None
+    step = nnx.value_and_grad(lambda m, x: mean_square(m, x)[0], precision=low, loss_scale=scale)
+    step(model, nnx.asarray(np.ones((4, 2), np.float32), device=device))
+    nnx.vjp(lambda m, x: m(x), model, nnx.asarray(np.ones((4, 2), np.float32), device=device), precision=low)
+    for buffer in (model.mean, model.first):
+        assert buffer.dtype == device.namespace.float32
+        np.testing.assert_array_equal(nnx.to_numpy(buffer), 2)
+
+
 @pytest.mark.parametrize("scale", [True, False])
 def test_captured_steps_give_the_same_numbers(device, low, scale):
     models = [example("first batch norm", device)[0] for _ in range(2)]

@@ -41,6 +41,12 @@ def number(x):
     return x if isinstance(x, float) else nnx.to_numpy(x).item()
 
 
+def asked(optimizer):
+    """The optimiser, once its scale has been read, as by what multiplies gradients by it."""
+    assert number(optimizer.loss_scale.scale) > 0
+    return optimizer
+
+
 def host(arrays):
     return {name: nnx.to_numpy(array) for name, array in arrays.items()}
 
@@ -70,11 +76,11 @@ def test_course_is_that_of_torch(flag, arrays, on, pattern, growth):
 
 def test_it_stays_at_the_smallest_and_finite(flag, arrays, on):
     model = arrays(flag, {"w": np.zeros(2, np.float32)})
-    falling = nnx.optim.SGD(0.1, loss_scale=LossScale(4.0, smallest=1.5))
+    falling = asked(nnx.optim.SGD(0.1, loss_scale=LossScale(4.0, smallest=1.5)))
     for expected in (2.0, 1.5, 1.5):
         falling.update(model, on(flag, {"w": np.asarray([np.inf, 0], np.float32)}))
         assert number(falling.loss_scale.scale) == expected
-    rising = nnx.optim.SGD(0.1, loss_scale=LossScale(2.0**126, growth=4.0, interval=1))
+    rising = asked(nnx.optim.SGD(0.1, loss_scale=LossScale(2.0**126, growth=4.0, interval=1)))
     rising.update(arrays(flag, {"w": np.zeros(2, np.float32)}), on(flag, {"w": np.ones(2, np.float32)}))
     assert number(rising.loss_scale.scale) == 2.0**126
 
@@ -85,7 +91,7 @@ def test_a_skipped_update_changes_nothing(flag, arrays, on, name, clip):
     rng = np.random.default_rng(0)
     w = {"a": rng.standard_normal((3, 2)).astype("float32"), "b": rng.standard_normal(4).astype("float32")}
     model = arrays(flag, w)
-    optimizer = OPTIMIZERS[name](clip_norm=clip, loss_scale=LossScale(8.0, interval=2))
+    optimizer = asked(OPTIMIZERS[name](clip_norm=clip, loss_scale=LossScale(8.0, interval=2)))
     good = {key: 8 * rng.standard_normal(a.shape).astype("float32") for key, a in w.items()}
     bad = {**good, "b": np.asarray([1, np.nan, 2, np.inf], np.float32)}
     for first in (True, False):  # nothing before it, and a good update before it
@@ -173,7 +179,7 @@ def test_state_goes_on(flag, arrays, on):
 
 def test_states_with_and_without(arrays, on):
     model, g = arrays("cpu", {"w": np.zeros(2, np.float32)}), on("cpu", {"w": np.ones(2, np.float32)})
-    plain, scaled = nnx.optim.SGD(0.1), nnx.optim.SGD(0.1, loss_scale=LossScale(4.0, interval=1))
+    plain, scaled = nnx.optim.SGD(0.1), asked(nnx.optim.SGD(0.1, loss_scale=LossScale(4.0, interval=1)))
     scaled.update(model, g)
     with pytest.raises(nnx.StateError, match="has none: make it with loss_scale=nnx.optim.LossScale"):
         plain.load(scaled.state)
@@ -187,11 +193,41 @@ def test_states_with_and_without(arrays, on):
         scaled.load({**plain.state, "loss_scale.scale": np.float32(1)})
 
 
+def test_gradients_that_were_not_multiplied_are_refused(arrays, on):
+    """They would be divided by the scale all the same, and the model would hardly learn, in silence."""
+    model, g = arrays("cpu", {"w": np.ones(2, np.float32)}), on("cpu", {"w": np.ones(2, np.float32)})
+    optimizer = nnx.optim.SGD(0.1, momentum=0.9, loss_scale=LossScale())
+    with pytest.raises(nnx.StateError, match="no gradients were made with it.*loss_scale=optimizer.loss_scale"):
+        optimizer.update(model, g)
+    np.testing.assert_array_equal(nnx.to_numpy(model["w"]), 1)
+    layer = nnx.Linear(2, 1)
+    nnx.grad(lambda m: nnx.losses.mse(m.weight, 0 * m.weight), loss_scale=optimizer.loss_scale)(layer)
+    optimizer.load({})
+    optimizer.update(model, on("cpu", {"w": np.full(2, 2**15, np.float32)}))
+    np.testing.assert_allclose(nnx.to_numpy(model["w"]), 0.9, rtol=1e-6)
+
+
+def test_a_scale_is_that_of_one_optimiser(arrays, on):
+    """The first update may change what the second would divide by."""
+    scale, g = LossScale(4.0, interval=1), on("cpu", {"w": np.full(2, 4, np.float32)})
+    one, other = (asked(nnx.optim.SGD(0.1, loss_scale=scale)) for _ in range(2))
+    first, second = (arrays("cpu", {"w": np.ones(2, np.float32)}) for _ in range(2))
+    one.update(first, g)
+    with pytest.raises(nnx.StateError, match="that of another optimiser.*LossScale\\(\\) of its own"):
+        other.update(second, g)
+    np.testing.assert_array_equal(nnx.to_numpy(second["w"]), 1)
+    assert number(scale.scale) == 8.0
+    copy.deepcopy(one).update(second, g)  # a copy has a copy of the scale
+    del one
+    other.update(first, g)  # nobody else has it any more
+    assert number(scale.scale) == 16.0
+
+
 def test_state_of_another_backend(flags, arrays, on):
-    first = nnx.optim.SGD(0.1, loss_scale=LossScale(4.0, interval=1))
+    first = asked(nnx.optim.SGD(0.1, loss_scale=LossScale(4.0, interval=1)))
     first.update(arrays("cpu", {"w": np.zeros(2, np.float32)}), on("cpu", {"w": np.ones(2, np.float32)}))
     for flag in flags:
-        second = nnx.optim.SGD(0.1, loss_scale=LossScale())
+        second = asked(nnx.optim.SGD(0.1, loss_scale=LossScale()))
         second.load(first.state)
         model = arrays(flag, {"w": np.zeros(2, np.float32)})
         second.update(model, on(flag, {"w": np.full(2, 8, np.float32)}))

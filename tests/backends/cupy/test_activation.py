@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -12,6 +11,8 @@ import nnx
 from nnx.ops.dropout import dropout_forward as reference_dropout
 from nnx_cupy.kernels import _map, dropout
 from nnx_cupy.kernels.activation import KERNELS
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 relu_forward, sigmoid_forward = KERNELS["relu_forward"], KERNELS["sigmoid_forward"]
 RNG = np.random.default_rng(0)

@@ -6,7 +6,6 @@ import contextlib
 from math import prod
 from unittest import mock
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
@@ -15,6 +14,8 @@ from hypothesis import strategies as st
 import nnx
 from nnx.ops.conv import conv_windows
 from nnx_cupy.kernels import conv
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 LOW = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 emulator = pytest.importorskip("cupy._emulator", reason="needs the twin of CuPy: PYTHONPATH=tests/cuda_twin")
 cupy = pytest.importorskip("cupy")

@@ -84,10 +84,41 @@ class TestData:
             assert_same(found, expected)
 
     def test_an_array_that_is_given_twice_is_moved_once(self, gpu):
-        ours = make_batches(X, X, batch_size=4, device=gpu)
+        ours = make_batches(X, X, batch_size=4, device=gpu, fixed=True)
         values(ours)
         first, second = ours._sources
         assert first.array is second.array
+
+    @pytest.mark.parametrize("fits", [False, True])
+    def test_changes_between_passes_are_seen(self, gpu, request, fits):
+        if not fits:
+            request.getfixturevalue("streamed")
+        x = X.copy()
+        ours = make_batches(x, batch_size=4, device=gpu)
+        for _ in range(3):
+            assert_same(values(ours), values(make_batches(x, batch_size=4)))
+            x *= 2
+
+    def test_fixed_data_is_moved_once(self, gpu):
+        ours = make_batches(X, Y, batch_size=4, shuffle=True, rng=nnx.Generator(1), device=gpu, fixed=True)
+        theirs = make_batches(X, Y, batch_size=4, shuffle=True, rng=nnx.Generator(1))
+        assert_same(values(ours), values(theirs))
+        there = [source.array for source in ours._sources]
+        assert_same(values(ours), values(theirs))
+        assert ours.resident
+        assert all(a is source.array for a, source in zip(there, ours._sources, strict=True))
+
+    def test_passes_side_by_side(self, gpu):
+        """A later pass sees a change, one that is under way does not."""
+        x = X.copy()
+        ours = make_batches(x, batch_size=4, device=gpu)
+        first = iter(ours)
+        next(first)
+        x += 100
+        later = [tuple(map(nnx.to_numpy, batch)) for batch in ours]
+        assert_same(later, values(make_batches(x, batch_size=4)))
+        rest = [tuple(map(nnx.to_numpy, batch)) for batch in first]
+        assert_same(rest, values(make_batches(X, batch_size=4))[1:])
 
     def test_a_memory_map_is_not_read_whole(self, gpu, tmp_path):
         np.save(tmp_path / "x.npy", X)

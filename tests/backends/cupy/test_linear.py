@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +18,8 @@ from nnx_cupy.kernels.linear import (
     linear_x,
     summed_to,
 )
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 DTYPES = [np.dtype(ml_dtypes.bfloat16), *map(np.dtype, ("float16", "float32", "float64"))]
 RNG = np.random.default_rng(0)

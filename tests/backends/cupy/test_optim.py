@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -13,6 +12,8 @@ from nnx.optim.adam import adam_update as reference_adam
 from nnx.optim.sgd import sgd_update as reference_sgd
 from nnx_cupy.kernels import optim
 from nnx_cupy.kernels.optim import adam_update, gather_gradients, sgd_update, squared_norm
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 RNG = np.random.default_rng(0)
 ADAM = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from unittest import mock
 
 import array_api_compat.numpy as host_xp
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -15,6 +14,8 @@ import nnx
 from nnx.ops import pool as reference
 from nnx.ops.pool import pool_windows
 from nnx_cupy.kernels import pool
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 LOW = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 ends = st.tuples(st.integers(0, 2), st.integers(0, 2))

@@ -7,13 +7,14 @@ import gc
 import itertools
 import threading
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import nnx
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 cupy = pytest.importorskip("cupy")
 blas = pytest.importorskip("nnx_cupy.blas")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from unittest import mock
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 
 import nnx
 from nnx_cupy.kernels import rows
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
 
 LOW = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
