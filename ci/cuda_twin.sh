@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 export PYTHONPATH=tests/cuda_twin${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1
 
 chosen=(
-  tests/backends/cupy tests/backends/test_cupy.py --ignore tests/backends/cupy/test_sources.py
-  tests/test_backend.py tests/test_grad.py tests/capture tests/train tests/ops tests/optim/test_optimizer.py
+  tests/backends/cupy tests/backends/test_cupy.py tests/test_backend.py tests/capture/test_backends.py
+  tests/ops/test_kernels.py tests/ops/test_linear.py tests/ops/test_dropout.py tests/losses/test_losses.py
+  tests/optim/test_optimizer.py tests/train tests/test_module_grad.py tests/test_random.py tests/test_every_part.py
 )
 for argument in "$@"; do
   if [[ -e ${argument%%::*} ]]; then chosen=(); fi

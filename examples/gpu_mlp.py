@@ -112,7 +112,8 @@ def train(device: nnx.Device, options: argparse.Namespace) -> None:
 
     rng = nnx.Generator(options.seed + 1)
     size, last = min(options.batch_size, len(x)), min(options.steps, options.stop or options.steps)
-    batches = nnx.data.batches(x, y, batch_size=size, shuffle=True, drop_last=True, rng=rng, device=device)
+    cut = {"batch_size": size, "shuffle": True, "drop_last": True, "rng": rng}
+    batches = nnx.data.batches(x, y, device=device, fixed=True, **cut)  # a GPU gets data that fits there once
     source = feed(batches, rng, checkpoint.steps)
     start, begun = time.perf_counter(), checkpoint.steps
     for xb, yb in itertools.islice(source, max(0, last - begun)):

@@ -8,10 +8,10 @@ from typing import Any
 
 from nnx import tree
 from nnx._errors import DifferentiationError, DTypeError
-from nnx._precision import lowered, precision_of
+from nnx._precision import lowered, precision_of, wide
 from nnx._recording import recorder, recorders
 from nnx._typing import Array, DType, Namespace, Precision, Tree
-from nnx.backend import activation, activators, asarray, is_array, is_float, library_of, namespace_of
+from nnx.backend import activation, activators, asarray, is_array, is_float, is_low, library_of, namespace_of
 from nnx.backend.activation import NOTHING, Context
 from nnx.tape.backward import backward
 from nnx.tape.node import CONSTANT, Node, new_level
@@ -174,8 +174,21 @@ class Trace:
 
     def write_back(self, keep: Callable[[Array, Array], Array] | None = None) -> None:
         """Give the models the buffers that their copies rebound; of ``keep(before, after)`` its choice."""
+        if self._precision is not None and self._precision.dtype is not None:
+            keep = _widened(keep)
         for write in self._write_backs:
             write(self.untrack, keep)
+
+
+def _widened(keep: Callable[[Array, Array], Array] | None) -> Callable[[Array, Array], Array]:
+    """``keep`` of a step in a low type, which leaves float32 in the buffers of a float32 model."""
+
+    def kept(before: Array, after: Array) -> Array:
+        if is_array(after) and is_low(after.dtype) and not (is_array(before) and is_low(before.dtype)):
+            after = wide(namespace_of(after), after)
+        return after if keep is None else keep(before, after)
+
+    return kept
 
 
 @contextmanager

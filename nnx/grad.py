@@ -233,7 +233,7 @@ def _one(xp: Namespace, y: Array) -> Array:
 
 
 def _require_scale(loss_scale: Any) -> None:
-    if loss_scale is not None and not hasattr(loss_scale, "placed"):
+    if loss_scale is not None and not hasattr(loss_scale, "claim"):
         raise ArgumentError(
             f"loss_scale is that of an optimiser, an nnx.optim.LossScale, or None; got {loss_scale!r}: make the "
             "optimiser with loss_scale=nnx.optim.LossScale(), and pass optimizer.loss_scale"
@@ -243,7 +243,7 @@ def _require_scale(loss_scale: Any) -> None:
 def _scaled(value: Tracked, loss_scale: Any) -> Array:
     """The loss scale, as what the walk back starts from."""
     raw = untracked(value)
-    start = in_dtype(namespace_of(raw), loss_scale.placed(raw)[0], raw.dtype)
+    start = in_dtype(namespace_of(raw), loss_scale.start(raw), raw.dtype)
     return constants(value.xp, start) if type(value.value) is Tracked else start
 
 

@@ -525,7 +525,9 @@ class TestDoors:
         with pytest.raises(DTypeError, match="such as 'float32', not"):
             asarray([1.0], dtype=dtype)
 
-    @pytest.mark.parametrize("x", ["text", ["a", "b"], [None], np.asarray(["2020-01-01"], dtype="datetime64[D]")])
+    @pytest.mark.parametrize(
+        "x", ["text", ["a", "b"], [None], np.asarray(["2020-01-01"], "datetime64[D]"), np.zeros(2, [("a", "f4")])]
+    )
     def test_what_has_no_numbers(self, place, x):
         with pytest.raises(DTypeError, match="expected numbers or booleans, got dtype"):
             asarray(x, device=place)

@@ -51,7 +51,7 @@ def asarray(x: Any, *, device: str | Device | None = None, dtype: str | None = N
             x = to_numpy(x)
     host_xp = load_namespace(host_backend)
     host = host_xp.asarray(x)
-    if host.dtype.kind not in "biufcV":  # V: the extension dtypes, e.g. bfloat16
+    if host.dtype.kind not in "biufcV" or host.dtype.names:  # V: the extension dtypes, e.g. bfloat16
         raise DTypeError(f"expected numbers or booleans, got dtype {host.dtype}")
     if dtype is None and not is_array(x):
         dtype = {"float64": "float32", "complex128": "complex64"}.get(str(host.dtype))

@@ -28,7 +28,7 @@ class Batches:
         examples: the length of the arrays.
         batch_size: the examples of a batch; the last one may have fewer.
         device: where the batches are moved to; ``None`` if they stay where they are.
-        resident: whether host arrays were moved to the device whole; ``False`` before the first pass.
+        resident: whether the last pass moved host arrays to the device whole; ``False`` before the first one.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Batches:
         rng: Generator | None = None,
         drop_last: bool = False,
         device: str | Device | None = None,
+        fixed: bool = False,
     ) -> None:
         self.examples = _common_length(arrays)
         self.batch_size = _positive(batch_size)
@@ -46,6 +47,7 @@ class Batches:
         self._sources = [_Source(array, self.batch_size, self.device) for array in arrays]
         self._shuffle = shuffle
         self._rng = rng
+        self._fixed = fixed
         self.resident = False
         self._used = self.examples - self.examples % self.batch_size if drop_last else self.examples
         if not self._used:
@@ -62,28 +64,32 @@ class Batches:
         """One pass, in an order of its own if the batches are shuffled."""
         order = generator_of(self._rng).permutation(self.examples) if self._shuffle else None
         away = [source for source in self._sources if source.prefetched]
-        if away and not self.resident:
-            self.resident = self._move(away)
-        if not away or self.resident:
-            return zip(*(source.slices(self._used, order) for source in self._sources), strict=True)
+        there = self._moved(away) if away else self._sources
+        if away:
+            self.resident = there is not None
+        if there is not None:
+            if self._fixed:
+                self._sources = there
+            return zip(*(source.slices(self._used, order) for source in there), strict=True)
         ahead = self._ahead(away, order)
         columns = {source: source.slices(self._used, order) for source in self._sources if not source.prefetched}
         return self._merged(columns, ahead) if columns else ahead
 
-    def _move(self, sources: list[_Source]) -> bool:
-        """Move host arrays to the device whole, if they are small beside its free memory."""
-        arrays = {id(source.array): source.array for source in sources}
+    def _moved(self, away: list[_Source]) -> list[_Source] | None:
+        """The sources with host arrays moved to the device whole; ``None`` unless they are small beside its memory."""
+        arrays = {id(source.array): source.array for source in away}
         memory = None if self.device is None else self.device.backend.memory(self.device.native)
         size = sum(array.nbytes for array in arrays.values())
-        if memory is None or size > RESIDENT * memory.free or not all(source.plain for source in sources):
-            return False
+        if memory is None or size > RESIDENT * memory.free or not all(source.plain for source in away):
+            return None
         try:
             there = {key: asarray(array, device=self.device) for key, array in arrays.items()}
         except OutOfMemoryError:  # the free memory is in pieces
-            return False
-        for source in sources:
-            source.settle(there[id(source.array)])
-        return True
+            return None
+        return [
+            _Source(there[id(source.array)], self.batch_size, None) if source in away else source
+            for source in self._sources
+        ]
 
     def _ahead(self, sources: list[_Source], order: Array | None) -> Iterator[tuple[Array, ...]]:
         """The batches of host arrays, several small ones in one transfer, each copied ahead of its use."""
@@ -120,6 +126,7 @@ def batches(
     rng: Generator | None = None,
     drop_last: bool = False,
     device: str | Device | None = None,
+    fixed: bool = False,
 ) -> Batches:
     """Cut arrays into batches of ``batch_size`` examples along their first axis.
 
@@ -134,9 +141,11 @@ def batches(
         rng: draws the orders; ``None`` for the default generator.
         drop_last: leave out a last batch of fewer than ``batch_size`` examples.
         device: move the batches to that device; ``None`` leaves them where the arrays lie. On a GPU by way of CuPy,
-            NumPy arrays of up to a quarter of its free memory are moved there whole at the first pass, so
-            that it gathers the batches; later changes to the arrays are then not seen. Batches of larger and of
-            memory-mapped arrays are copied one ahead of their use.
+            NumPy arrays of up to a quarter of its free memory are moved there whole at the start of each pass, so
+            that it gathers the batches. Batches of larger and of memory-mapped arrays are copied one ahead of
+            their use.
+        fixed: promise that the arrays do not change from pass to pass, so that those that are moved whole need be
+            moved only once.
 
     Raises:
         ShapeError: the arrays differ in length or hold no example, or one has no axis.
@@ -149,7 +158,9 @@ def batches(
     (2, 1) [0 1]
     (1, 1) [0]
     """
-    return Batches(*arrays, batch_size=batch_size, shuffle=shuffle, rng=rng, drop_last=drop_last, device=device)
+    return Batches(
+        *arrays, batch_size=batch_size, shuffle=shuffle, rng=rng, drop_last=drop_last, device=device, fixed=fixed
+    )
 
 
 class _Source:
@@ -157,10 +168,6 @@ class _Source:
 
     def __init__(self, array: Array, batch_size: int, device: Device | None) -> None:
         self._batch_size = batch_size
-        self.settle(array, device)
-
-    def settle(self, array: Array, device: Device | None = None) -> None:
-        """Take the batches from ``array``, and move them to ``device``."""
         library, kind = library_of(array), type(array)
         if library.backend is load_backend(HOST):
             array = library.namespace.asarray(array)

@@ -37,4 +37,9 @@ def moved(batches: Iterable[Sequence[Any]], device: Device) -> Iterator[list[Arr
 
 def on_host(x: Any) -> bool:
     """Whether ``x`` is an array of numbers in host memory."""
-    return is_array(x) and library_of(x).backend is load_backend(HOST) and x.dtype.kind in "biufcV"
+    return (
+        is_array(x)
+        and library_of(x).backend is load_backend(HOST)
+        and x.dtype.kind in "biufcV"
+        and x.dtype.names is None
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,10 +74,13 @@ class LossScale:
             raise ArgumentError(f"the initial loss scale is at least the smallest, {smallest!r}; got {initial!r}")
         self._scale: Array = None  # float32, 0-d, where the first loss lies
         self._good: Array = None  # int32, 0-d
+        self._asked = False  # whether anybody has multiplied by it, or may have
+        self._owner: weakref.ref[Any] | None = None  # the optimiser that divides by it
 
     @property
     def scale(self) -> float | Array:
         """The scale of the next step: a 0-d float32 array, or a float before the first step."""
+        self._asked = True
         return self._initial if self._scale is None else self._scale
 
     @property
@@ -97,6 +101,35 @@ class LossScale:
         if state and state.keys() != {"scale", "good"}:
             raise StateError(f"the state of a loss scale has scale and good; got {', '.join(sorted(state))}")
         self._scale, self._good = (state["scale"], state["good"]) if state else (None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is another optimiser's."""
+        return self.__dict__ | {"_owner": None}
+
+    def start(self, like: Array) -> Array:
+        """What a walk back starts from, where ``like`` lies."""
+        self._asked = True
+        return self.placed(like)[0]
+
+    def claim(self, optimizer: Any) -> None:
+        """Be the scale of this optimiser, which is about to divide by it.
+
+        Raises:
+            StateError: it is that of another one, or nothing has ever been multiplied by it.
+        """
+        if not self._asked:
+            raise StateError(
+                "the optimiser has a loss scale, and no gradients were made with it, so that they would be divided by "
+                "what they were not multiplied by: make them with nnx.value_and_grad(f, ..., "
+                "loss_scale=optimizer.loss_scale)"
+            )
+        if self._owner is None or self._owner() is not optimizer:
+            if self._owner is not None and self._owner() is not None:
+                raise StateError(
+                    "this loss scale is that of another optimiser, whose updates change it between your gradients and "
+                    "your update: give each optimiser an nnx.optim.LossScale() of its own"
+                )
+            self._owner = weakref.ref(optimizer)
 
     def placed(self, like: Array) -> tuple[Array, Array]:
         """The scale and the number of good updates since it changed, where ``like`` lies."""

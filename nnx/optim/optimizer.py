@@ -82,7 +82,8 @@ class Optimizer:
 
         Raises:
             StateError: gradients are missing or unknown, or this is not the model of the first update,
-                or its parameters were frozen, unfrozen, cast or moved to another device since.
+                or its parameters were frozen, unfrozen, cast or moved to another device since; or the loss scale
+                is that of another optimiser, or was not used for the gradients.
             ShapeError, DTypeError: a gradient does not fit its parameter.
             MixedLibrariesError, DeviceError: a gradient lies elsewhere than its parameter.
 
@@ -93,6 +94,8 @@ class Optimizer:
                 self.update(model, grads)
             return
         parameters = model.parameters()
+        if self.loss_scale is not None:
+            self.loss_scale.claim(self)
         if self._model is not model:
             self._bind(model, parameters)
         if recorders and (recording := recorder()):

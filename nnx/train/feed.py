@@ -37,7 +37,7 @@ class Feed:
         self._source: Iterable[Any] = data
         self._device: Device | None = device
         if isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data)):
-            self._source, self._device = Batches(*data, device=device, **cut), None
+            self._source, self._device = Batches(*data, device=device, fixed=True, **cut), None
             return
         if is_array(data) or isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
             raise ArgumentError(f"data of type {type(data).__name__} has no batches: {REMEDY}")

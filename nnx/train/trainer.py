@@ -158,8 +158,8 @@ class Trainer:
         ``history.interrupted`` set, and the model is usable. A second Ctrl-C raises.
 
         Args:
-            data: a tuple ``(x, y)`` of arrays, on the host or a device; or an iterable of batches
-                ``(x, y)``, gone through once an epoch.
+            data: a tuple ``(x, y)`` of arrays, on the host or a device, which do not change during the fit; or
+                an iterable of batches ``(x, y)``, gone through once an epoch.
             validation: as ``data``, evaluated after each epoch.
             epochs: how many passes.
             batch_size, shuffle, rng: of the batches made from a tuple, as in :func:`nnx.data.batches`.
