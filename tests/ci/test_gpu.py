@@ -245,7 +245,7 @@ def test_tests_that_fail_and_those_for_which_there_is_no_time(modules, tmp_path,
     assert failure["id"].endswith("test_given.py::test_bad")  # pytest counts from the root that it has found
     assert failure["why"] == "assert 1 == 2"
     faults = modules.gpu.faults({"tests": {"status": "done", "result": found}})
-    assert faults == ["tests: test_given.py::test_bad: assert 1 == 2"]
+    assert faults == [f"tests: {failure['id']}: assert 1 == 2"]
 
 
 def test_fourier_transforms_come_first(modules):
