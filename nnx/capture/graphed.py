@@ -86,7 +86,7 @@ class Graphed:
     def _capture(self, arrays: Sequence[Array]) -> None:
         self._restless += 1
         if self._restless > RESTLESS:
-            self._plain, self._graph = True, None
+            self._plain, self._graph, self._state = True, None, []
             self._say("arrays of models and optimisers lie elsewhere at each call")
             return
         self._graph = None  # whose memory the new one may have
@@ -100,7 +100,7 @@ class Graphed:
         try:
             self._graph = self._make(self._work, given, self._fed)
         except Exception as error:  # a device may refuse anything while it is captured
-            self._plain, self._graph = True, None
+            self._plain, self._graph, self._state = True, None, []
             said = str(error).strip().partition("\n")[0]
             self._say(f"{type(error).__name__}: {said}")
 
