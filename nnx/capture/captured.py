@@ -17,10 +17,10 @@ from nnx._typing import Array
 from nnx.backend import Library, activation, is_array, library_of
 from nnx.capture.compilation import Compilation
 from nnx.capture.discover import Found
+from nnx.capture.instruction import Unrecordable
 from nnx.capture.program import HOLDS, MISS, STALE, Outcome, Program
 from nnx.capture.proof import COMPILED, GRAPHED, REPLAYED, prove
 from nnx.capture.recorded import Recorded
-from nnx.capture.recorder import Unrecordable
 from nnx.capture.recording import Recording
 from nnx.capture.replay import Replay
 from nnx.capture.signature import remember, signature_of

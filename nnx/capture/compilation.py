@@ -11,8 +11,8 @@ from nnx._recording import recorders
 from nnx._typing import Array, Precision
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
+from nnx.capture.instruction import Instruction, Ref, Unrecordable, caller
 from nnx.capture.program import Program
-from nnx.capture.recorder import Instruction, Ref, Unrecordable, caller
 from nnx.capture.recording import Recording, alike, leaves_of, map_refs, with_arrays
 from nnx.capture.state import State
 from nnx.tape.primitive import untracked

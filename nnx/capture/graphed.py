@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from nnx._typing import Array
 from nnx.backend import Library, activation
+from nnx.capture.instruction import Instruction, Ref, Unrecordable
 from nnx.capture.program import body_of
 from nnx.capture.prune import kept
-from nnx.capture.recorder import Instruction, Ref, Unrecordable
 from nnx.capture.recording import map_refs
 from nnx.capture.state import Place
 from nnx.capture.writer import refs

@@ -11,8 +11,9 @@ from typing import Any
 from nnx._recording import recorders
 from nnx._typing import Backend, Kernel, Namespace
 from nnx.backend import Library, kernels_of, register_stand_in
+from nnx.capture.instruction import arrays_in
 from nnx.capture.recorded import Recorded
-from nnx.capture.recorder import RawNamed, Recorder, arrays_in
+from nnx.capture.recorder import RawNamed, Recorder
 
 _PLAIN = frozenset("__array_namespace_info__ broadcast_shapes can_cast finfo iinfo isdtype result_type".split())
 _OF_VALUES = frozenset("nonzero unique_all unique_counts unique_inverse unique_values".split())

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from nnx import _plan
 from nnx._typing import Array, Precision, Tree
 from nnx.capture.discover import Link
+from nnx.capture.instruction import Instruction, Ref
 from nnx.capture.prune import kept
-from nnx.capture.recorder import Instruction, Ref
 from nnx.capture.state import Place, Setting
 from nnx.capture.writer import Writer, refs
 

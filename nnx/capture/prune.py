@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nnx._typing import Array
-from nnx.capture.recorder import Instruction
+from nnx.capture.instruction import Instruction
 from nnx.capture.writer import refs
 
 

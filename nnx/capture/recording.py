@@ -9,8 +9,8 @@ from nnx import tree
 from nnx._typing import Array, Precision, Tree
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
+from nnx.capture.instruction import Instruction, Ref, Unrecordable
 from nnx.capture.program import Program, in_precision, write_program
-from nnx.capture.recorder import Instruction, Ref, Unrecordable
 from nnx.capture.state import Place, State, structure_of
 
 

@@ -12,10 +12,11 @@ from nnx._typing import Array
 from nnx.backend import Library, is_array
 from nnx.capture.discover import Found
 from nnx.capture.graphed import Calls, graph_of
+from nnx.capture.instruction import Ref
 from nnx.capture.namespace import kind_of
 from nnx.capture.program import Program
 from nnx.capture.recorded import Recorded
-from nnx.capture.recorder import Recorder, Ref
+from nnx.capture.recorder import Recorder
 from nnx.capture.recording import Recording, alike, leaves_of, with_arrays
 from nnx.capture.state import Place, State
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nnx._typing import Array
-from nnx.capture.recorder import Instruction, Ref
+from nnx.capture.instruction import Instruction, Ref
 from nnx.capture.state import Place
 
 _BINARY: dict[Callable[..., Any], str] = {
