@@ -128,7 +128,7 @@ def test_quick_run(device, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "cell"), [available("jax", "rnn"), available("strict", "rnn"), ("cpu", "lstm"), ("cpu", "gru")]
+    ("device", "cell"), [available("torch", "rnn"), available("strict", "rnn"), ("cpu", "lstm"), ("cpu", "gru")]
 )
 def test_one_epoch(device, cell, tmp_path):
     result = run(SCRIPT, "--quick", "--epochs", "1", "--device", device, "--cell", cell, folder=tmp_path)
