@@ -8,13 +8,13 @@ is one GPU that is as well. Where there are several, each function is guarded: i
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from nnx._errors import BackendUnavailableError
 from nnx_cupy import devices
-from nnx_cupy.products import improved
+from nnx_cupy.products import rooms
 
 UNGUARDED = frozenset({"isdtype", "finfo", "iinfo", "can_cast", "issubdtype"})
 """What asks for no device, and is asked for often."""
@@ -35,25 +35,44 @@ def of(compat: ModuleType) -> ModuleType:
     return _made[1]
 
 
-class Guarded(ModuleType):
-    """The namespace ``of``, with guarded functions. They are made when they are first asked for."""
+def improved(compat: ModuleType) -> ModuleType:
+    """The namespace of array-api-compat, with the functions of ``products`` in the places of CuPy's."""
+    given = rooms(compat)
+    extensions = {name: Over(getattr(compat, name), own) for name, own in given.items() if name}
+    return Over(compat, given[""] | extensions)
 
-    def __init__(self, of: ModuleType) -> None:
+
+class Over(ModuleType):
+    """The namespace ``of``, with other functions of some names; each name is looked up there once."""
+
+    def __init__(self, of: ModuleType, own: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(of.__name__, of.__doc__)
         self.__of = of
+        vars(self).update(own)
+
+    def _changed(self, name: str, found: Any) -> Any:
+        """What stands here for what stands there."""
+        return found
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.__of, name)
-        if not name.startswith("__"):
-            if isinstance(found, ModuleType):
-                found = Guarded(found) if name in ("linalg", "fft") else found
-            elif callable(found) and not isinstance(found, type) and name not in UNGUARDED:
-                found = guarded(found)
+        found = self._changed(name, getattr(self.__of, name))
         setattr(self, name, found)
         return found
 
     def __dir__(self) -> list[str]:
         return dir(self.__of)
+
+
+class Guarded(Over):
+    """The namespace ``of``, with guarded functions. They are made when they are first asked for."""
+
+    def _changed(self, name: str, found: Any) -> Any:
+        if name.startswith("__"):
+            return found
+        if isinstance(found, ModuleType):
+            return Guarded(found) if name in ("linalg", "fft") else found
+        plain = not callable(found) or isinstance(found, type) or name in UNGUARDED
+        return found if plain else guarded(found)
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -141,29 +141,12 @@ def _frequencies(function: Callable[..., Array]) -> Callable[..., Array]:
     return made
 
 
-class Improved(ModuleType):
-    """The namespace ``of``, with other functions of some names."""
-
-    def __init__(self, of: ModuleType, functions: Mapping[str, Any]) -> None:
-        super().__init__(of.__name__, of.__doc__)
-        self.__of = of
-        vars(self).update(functions)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.__of, name)
-        setattr(self, name, found)
-        return found
-
-    def __dir__(self) -> list[str]:
-        return dir(self.__of)
-
-
 PRODUCTS: dict[str, Callable[..., Array]] = {"matmul": matmul, "tensordot": tensordot, "vecdot": vecdot}
 
+OTHERS: dict[str, Callable[..., Array]] = {"clip": clip, "concat": concat, "sign": sign, "stack": stack}
 
-def improved(compat: ModuleType) -> ModuleType:
-    """The namespace of array-api-compat, with these functions in the places of CuPy's."""
-    others = {"clip": clip, "concat": concat, "sign": sign, "stack": stack}
+
+def rooms(compat: ModuleType) -> dict[str, dict[str, Callable[..., Any]]]:
+    """What stands in the places of functions of CuPy, in the namespace itself (``""``) and in its extensions."""
     frequencies = {name: _frequencies(getattr(compat.fft, name)) for name in ("fftfreq", "rfftfreq")}
-    rooms = {"linalg": Improved(compat.linalg, {**PRODUCTS, "eig": eig}), "fft": Improved(compat.fft, frequencies)}
-    return Improved(compat, PRODUCTS | others | rooms)
+    return {"": PRODUCTS | OTHERS, "linalg": {**PRODUCTS, "eig": eig}, "fft": frequencies}

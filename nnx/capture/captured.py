@@ -21,7 +21,7 @@ from nnx.capture.instruction import Unrecordable
 from nnx.capture.program import HOLDS, MISS, STALE, Outcome, Program
 from nnx.capture.proof import COMPILED, GRAPHED, REPLAYED, prove
 from nnx.capture.recorded import Recorded
-from nnx.capture.recording import Recording
+from nnx.capture.recording import Recording, Subject
 from nnx.capture.replay import Replay
 from nnx.capture.signature import remember, signature_of
 from nnx.capture.state import Snapshot, State
@@ -244,7 +244,7 @@ class Captured:
             state = State(found)
             snapshot = Snapshot(state, library)
             kind = Replay if library.backend.capture == "replay" else Compilation  # type: ignore[union-attr]
-            recording: Recording = kind(library, found, state, (args, options), self._say_slower)
+            recording: Recording = kind(Subject(library, found, state, (args, options), self._say_slower))
             try:
                 result = recording.run(self._step)
             except BaseException as error:

@@ -9,34 +9,25 @@ from typing import Any
 from nnx import tree
 from nnx._recording import recorders
 from nnx._typing import Array, Precision
-from nnx.backend import Library, is_array
-from nnx.capture.discover import Found
+from nnx.backend import is_array
 from nnx.capture.instruction import Instruction, Ref, Unrecordable, caller
 from nnx.capture.program import Program
-from nnx.capture.recording import Recording, alike, leaves_of, map_refs, with_arrays
-from nnx.capture.state import State
+from nnx.capture.recording import Recording, Subject, alike, leaves_of, map_refs, with_arrays
 from nnx.tape.primitive import untracked
 
 
 class Compilation(Recording):
     """The step as a function from arrays to arrays, which the backend compiles."""
 
-    def __init__(
-        self,
-        library: Library,
-        found: Found,
-        state: State,
-        arguments: tuple[Any, Any],
-        say: Callable[[str], None],
-    ) -> None:
-        super().__init__(library, found, state, arguments, say)
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
         self._values: list[Array] = []
         self._by_id: dict[int, int] = {}
-        self._refs = with_arrays(arguments, self._new)
-        self._before = [(place, tree.map_leaves(self._known, place.get())) for place in state.places]
+        self._refs = with_arrays(subject.arguments, self._new)
+        self._before = [(place, tree.map_leaves(self._known, place.get())) for place in subject.state.places]
         self._inputs = len(self._values)
         self._tracer: type = object
-        self._compiled: Any = library.backend.capture(self._pure)  # type: ignore[union-attr]
+        self._compiled: Any = subject.library.backend.capture(self._pure)  # type: ignore[union-attr]
         self._step: Callable[..., Any] | None = None
 
     def run(self, step: Callable[..., Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnx import tree
 from nnx._typing import Array, Precision, Tree
@@ -14,34 +14,34 @@ from nnx.capture.program import Program, in_precision, write_program
 from nnx.capture.state import Place, State, structure_of
 
 
-class Recording:
-    """A run of a step with other arrays in place of those of its arguments, its models and its optimisers.
+class Subject(NamedTuple):
+    """What is recorded.
 
-    Args:
+    Attributes:
         library: of all its arrays.
         found: its models and optimisers.
         state: where their arrays stand.
         arguments: the positional ones, and the others by name.
         say: told why what comes of it is slower than it could be.
+    """
+
+    library: Library
+    found: Found
+    state: State
+    arguments: tuple[Any, Any]
+    say: Callable[[str], None]
+
+
+class Recording:
+    """A run of a step with other arrays in place of those of its arguments, its models and its optimisers.
 
     Attributes:
         precisions: those in which parts of the step are computed, by name.
         reason: why it cannot be used; ``None`` if it can.
     """
 
-    def __init__(
-        self,
-        library: Library,
-        found: Found,
-        state: State,
-        arguments: tuple[Any, Any],
-        say: Callable[[str], None],
-    ) -> None:
-        self._library = library
-        self._found = found
-        self._state = state
-        self._arguments = arguments
-        self._say = say
+    def __init__(self, subject: Subject) -> None:
+        self._library, self._found, self._state, self._arguments, self._say = subject
         self._places: list[tuple[Place, Any]] = []
         self._written: list[tuple[Place, Any]] = []
         self._result: Any = None

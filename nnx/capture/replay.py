@@ -9,36 +9,29 @@ from typing import Any
 from nnx import tree
 from nnx._recording import recorders
 from nnx._typing import Array
-from nnx.backend import Library, is_array
-from nnx.capture.discover import Found
+from nnx.backend import is_array
 from nnx.capture.graphed import Calls, graph_of
 from nnx.capture.instruction import Ref
 from nnx.capture.namespace import kind_of
 from nnx.capture.program import Program
 from nnx.capture.recorded import Recorded
 from nnx.capture.recorder import Recorder
-from nnx.capture.recording import Recording, alike, leaves_of, with_arrays
-from nnx.capture.state import Place, State
+from nnx.capture.recording import Recording, Subject, alike, leaves_of, with_arrays
+from nnx.capture.state import Place
 
 
 class Replay(Recording):
     """The calls of the step, which are made again."""
 
-    def __init__(
-        self,
-        library: Library,
-        found: Found,
-        state: State,
-        arguments: tuple[Any, Any],
-        say: Callable[[str], None],
-    ) -> None:
-        super().__init__(library, found, state, arguments, say)
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        library, state = subject.library, subject.state
         kind = kind_of(library)
         self._namespace = kind._xp
         settings = tree.leaves([setting.value for setting in state.settings])
-        known = [*found.arrays, *filter(is_array, settings)]
+        known = [*subject.found.arrays, *filter(is_array, settings)]
         self._recorder = Recorder(kind, library.namespace, known)
-        self._recorded = with_arrays(arguments, self._recorder.new)
+        self._recorded = with_arrays(subject.arguments, self._recorder.new)
         self._by_id: dict[int, Recorded] = {}
 
     def run(self, step: Callable[..., Any]) -> Any:

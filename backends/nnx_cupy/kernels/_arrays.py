@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from nnx._typing import Array, DType
@@ -21,6 +22,11 @@ def alike(first: Array, *others: Array) -> bool:
 def whole(xp: Any, array: Array) -> Array:
     """``array`` in the order of its elements, copied where it is not."""
     return array if array.flags.c_contiguous else xp.ascontiguousarray(array)
+
+
+def rows_of(x: Array) -> Array:
+    """The leading axes flattened into one."""
+    return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
 def vector(length: int, *arrays: Array) -> int:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nnx._typing import Array
-from nnx_cupy.kernels._source import WIDE, Source, blocks_for, floating
-
-BYTES = 16
-"""What a thread reads at once."""
+from nnx_cupy.kernels._arrays import BYTES, alike, whole
+from nnx_cupy.kernels._source import WIDE, Source, blocks_for
 
 
 def mapped(xp: Any, source: Source, kernel: str, *arrays: Array, options: tuple[Any, ...] = ()) -> Array | None:
@@ -23,14 +21,11 @@ def mapped(xp: Any, source: Source, kernel: str, *arrays: Array, options: tuple[
     """
     first = arrays[0]
     shape, dtype = first.shape, first.dtype
-    if not floating(dtype):
+    if not alike(*arrays) or any(other.shape != shape for other in arrays[1:]):
         return None
-    for other in arrays[1:]:
-        if other.shape != shape or other.dtype != dtype:
-            return None
     result, n = xp.empty(shape, dtype=dtype), first.size
     if n:
-        arrays = tuple([a if a.flags.c_contiguous else xp.ascontiguousarray(a) for a in arrays])
+        arrays = tuple([whole(xp, a) for a in arrays])
         over(source, kernel, dtype, n, (*arrays, result, n, *options))
     return result
 

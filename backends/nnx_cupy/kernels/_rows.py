@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from nnx._typing import Array, DType
+from nnx._typing import DType
 from nnx_cupy.kernels import _source
 from nnx_cupy.kernels._source import Source
 
@@ -84,8 +84,3 @@ def team(columns: int) -> tuple[int, int]:
 def power(n: int) -> int:
     """The least power of two that is not below ``n``."""
     return 1 << (n - 1).bit_length()
-
-
-def whole(xp: Any, array: Array) -> Array:
-    """``array`` in the order of its elements, copied where it is not."""
-    return array if array.flags.c_contiguous else xp.ascontiguousarray(array)

@@ -6,8 +6,8 @@ from typing import Any
 from weakref import ref
 
 from nnx._typing import Array
+from nnx_cupy.kernels._arrays import whole
 from nnx_cupy.kernels._columns import over_parts, tiles
-from nnx_cupy.kernels._rows import whole
 from nnx_cupy.kernels._source import Source
 
 SOURCE = Source("norm_sums", "columns")

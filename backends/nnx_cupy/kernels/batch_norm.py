@@ -7,10 +7,9 @@ from typing import Any
 
 from nnx._typing import Array, DType, Kernel
 from nnx.ops import norm as reference
-from nnx_cupy.kernels._arrays import summed_in
+from nnx_cupy.kernels._arrays import summed_in, whole
 from nnx_cupy.kernels._columns import over_parts, tiles
 from nnx_cupy.kernels._norm import parameter_type, serves
-from nnx_cupy.kernels._rows import whole
 from nnx_cupy.kernels._source import Source, floating
 from nnx_cupy.kernels._sums import both_sums, keep, plain_sum, product_sum
 

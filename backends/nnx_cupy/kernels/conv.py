@@ -16,7 +16,7 @@ from nnx.ops._window import Windows
 from nnx.ops.conv import conv_windows
 from nnx_cupy.blas import product
 from nnx_cupy.kernels import linear
-from nnx_cupy.kernels._arrays import alike, numbers, summed_in, vector, whole
+from nnx_cupy.kernels._arrays import alike, numbers, rows_of, summed_in, vector, whole
 from nnx_cupy.kernels._map import over
 from nnx_cupy.kernels._source import THREADS, WIDE, Source, blocks_for
 
@@ -47,7 +47,7 @@ def conv2d_forward(
     if not alike(*arrays) or not x.size or not weight.size or (bias is not None and bias.shape != (outputs,)):
         return reference.conv2d_forward(xp, x, weight, bias, stride=stride, padding=padding, dilation=dilation)
     y = xp.empty((x.shape[0], *w.out, outputs), dtype=x.dtype)
-    rows, matrix = _rows(y), whole(xp, weight).reshape(-1, outputs)
+    rows, matrix = rows_of(y), whole(xp, weight).reshape(-1, outputs)
     for first, tile in _tiles(xp, x, w):
         product(tile, matrix, _some(rows, first, tile.shape[0]))
     if bias is not None:
@@ -71,7 +71,7 @@ def conv2d_x(
         return reference.conv2d_x(xp, g, weight, x_shape, stride, padding, dilation)
     g, matrix, rows = whole(xp, g), whole(xp, weight).reshape(-1, outputs).T, prod(g.shape[:3])
     if _apart(w):
-        return product(_rows(g), matrix).reshape(x_shape)
+        return product(rows_of(g), matrix).reshape(x_shape)
     gradient = xp.empty(x_shape, dtype=g.dtype)
     parts = _parts(w, x_shape[0], matrix.shape[1] * g.dtype.itemsize)
     tile = xp.empty((max(1, *(part.rows for part in parts)), matrix.shape[1]), dtype=g.dtype)
@@ -81,7 +81,7 @@ def conv2d_x(
     for part in parts:
         if part.rows:
             read = g if part.rows == rows else g[part.images, part.windows]
-            product(_rows(read), matrix, _some(tile, 0, part.rows))
+            product(rows_of(read), matrix, _some(tile, 0, part.rows))
         into = gradient if len(parts) == 1 else gradient[part.images, part.lines]
         count, given = into.size // size, numbers(part.within(w), x_shape[3] // size)
         kernel((blocks_for(count),), (THREADS,), (tile, into, count, *given))
@@ -102,18 +102,13 @@ def conv2d_weight(
     outputs = weight_shape[3]
     if not alike(g, x) or not x.size or not prod(weight_shape) or g.shape != (x.shape[0], *w.out, outputs):
         return reference.conv2d_weight(xp, g, x, weight_shape, stride, padding, dilation)
-    rows, columns, itemsize = _rows(whole(xp, g)), prod(weight_shape[:3]), g.dtype.itemsize
+    rows, columns, itemsize = rows_of(whole(xp, g)), prod(weight_shape[:3]), g.dtype.itemsize
     one = _apart(w) or rows.shape[0] <= _most(columns * itemsize)
     dtype = g.dtype if one else summed_in(xp, g.dtype)
     total = xp.empty((columns, outputs), dtype=dtype)
     for first, tile in _tiles(xp, x, w):
         product(tile.T, _some(rows, first, tile.shape[0]), total, accumulate=first > 0)
     return total.astype(g.dtype, copy=False).reshape(weight_shape)
-
-
-def _rows(images: Array) -> Array:
-    """The leading axes flattened into one."""
-    return images.reshape(-1, images.shape[-1])
 
 
 def _some(rows: Array, first: int, count: int) -> Array:

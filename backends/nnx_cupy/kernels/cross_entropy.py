@@ -6,8 +6,8 @@ from typing import Any
 
 from nnx._typing import Array, Kernel
 from nnx.ops.softmax import softmax_cross_entropy_forward as any_cross_entropy
-from nnx_cupy.kernels._arrays import summed_in
-from nnx_cupy.kernels._rows import LONG_THREADS, cut, whole
+from nnx_cupy.kernels._arrays import summed_in, whole
+from nnx_cupy.kernels._rows import LONG_THREADS, cut
 from nnx_cupy.kernels._source import Source, floating
 
 SOURCE = Source("cross_entropy", "teams")

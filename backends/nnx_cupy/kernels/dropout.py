@@ -8,6 +8,7 @@ from nnx._typing import Array, Kernel
 from nnx.ops.dropout import drop_threshold
 from nnx.ops.dropout import dropout_forward as reference_forward
 from nnx.ops.dropout import dropout_x as reference_x
+from nnx_cupy.kernels._arrays import whole
 from nnx_cupy.kernels._map import mapped
 from nnx_cupy.kernels._source import WIDE, Source, blocks_for, floating
 
@@ -21,7 +22,7 @@ def dropout_forward(xp: Any, x: Array, key: Array, step: Array, *, rate: float) 
         return reference_forward(xp, x, key, step, rate=rate)
     y, mask = xp.empty(x.shape, dtype=dtype), xp.empty(x.shape, dtype=dtype)
     if n:
-        x, key = (a if a.flags.c_contiguous else xp.ascontiguousarray(a) for a in (x, key))
+        x, key = whole(xp, x), whole(xp, key)
         arguments = (x, key, step, y, mask, n, least, float(1 / (1 - rate)))
         SOURCE("dropout_forward", dtype, n >= WIDE)((blocks_for((n + 1) // 2),), (256,), arguments)
     return y, mask

@@ -9,6 +9,7 @@ from typing import Any
 from nnx._typing import Array, Kernel
 from nnx.vjps import _rule
 from nnx_cupy.blas import product
+from nnx_cupy.kernels._arrays import alike, rows_of, summed_in, whole
 from nnx_cupy.kernels._columns import over_parts, tiles
 from nnx_cupy.kernels._map import over
 from nnx_cupy.kernels._source import Source, floating
@@ -32,12 +33,11 @@ def linear_relu_forward(xp: Any, x: Array, weight: Array, bias: Array | None = N
 
 
 def _affine(xp: Any, x: Array, weight: Array, bias: Array | None, rectify: bool) -> Array:
-    y = product(_rows(x), weight)
+    y = product(rows_of(x), weight)
     if y.size and (rectify or bias is not None):
         columns = y.shape[1]
-        if bias is not None and not bias.flags.c_contiguous:
-            bias = xp.ascontiguousarray(bias)
-        over(SOURCE, "add_bias", y.dtype, y.size, (y, 0 if bias is None else bias, y.size, columns, rectify))
+        given = 0 if bias is None else whole(xp, bias)
+        over(SOURCE, "add_bias", y.dtype, y.size, (y, given, y.size, columns, rectify))
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[1])
 
 
@@ -45,15 +45,15 @@ def linear_x(xp: Any, g: Array, weight: Array) -> Array:
     """Multiply by a view of the transposed weight."""
     if not _served(g, weight.T):
         return reference.linear_x(xp, g, weight)
-    gradient = product(_rows(g), weight.T)
+    gradient = product(rows_of(g), weight.T)
     return gradient if g.ndim == 2 else gradient.reshape(*g.shape[:-1], weight.shape[0])
 
 
 def linear_weight(xp: Any, g: Array, x: Array) -> Array:
     """Multiply by a view of the transposed input."""
-    if not _alike(g, x) or g.shape[:-1] != x.shape[:-1]:
+    if not alike(g, x) or g.shape[:-1] != x.shape[:-1]:
         return reference.linear_weight(xp, g, x)
-    return product(_rows(x).T, _rows(g))
+    return product(rows_of(x).T, rows_of(g))
 
 
 def linear_bias(xp: Any, g: Array) -> Array:
@@ -77,11 +77,11 @@ def column_sums(xp: Any, g: Array, rows: int, columns: int, shape: tuple[int, ..
     dtype = g.dtype
     if not rows or not columns:
         return xp.zeros(shape, dtype=dtype)
-    g = g if g.flags.c_contiguous else xp.ascontiguousarray(g)
+    g = whole(xp, g)
     sums, cut = xp.empty(shape, dtype=dtype), tiles(rows, columns)
     parts: Any = 0
     if cut.parts > 1:
-        parts = xp.empty((cut.parts, columns), dtype=xp.float64 if dtype == xp.float64 else xp.float32)
+        parts = xp.empty((cut.parts, columns), dtype=summed_in(xp, dtype))
     arguments = (g, sums, parts, rows, columns, cut.width, cut.height)
     SOURCE("column_sums", dtype, cut.wide)((cut.blocks,), (cut.threads,), arguments)
     if cut.parts > 1:
@@ -90,21 +90,11 @@ def column_sums(xp: Any, g: Array, rows: int, columns: int, shape: tuple[int, ..
     return sums
 
 
-def _rows(x: Array) -> Array:
-    """The leading axes flattened into one."""
-    return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
-
-
 def _served(x: Array, weight: Array, bias: Array | None = None) -> bool:
     """Whether these are of one dtype that kernels are compiled for, and of shapes that fit: cuBLAS looks at neither."""
     shape = weight.shape
     fits = len(shape) == 2 and x.shape[-1:] == shape[:1] and (bias is None or bias.shape == shape[1:])
-    return fits and _alike(x, weight) and (bias is None or bias.dtype == x.dtype)
-
-
-def _alike(a: Array, b: Array) -> bool:
-    dtype = a.dtype
-    return b.dtype == dtype and floating(dtype)
+    return fits and alike(x, weight) and (bias is None or bias.dtype == x.dtype)
 
 
 NATIVE: dict[str, Kernel] = {"linear_weight": linear_weight, "linear_x": linear_x}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnx._typing import Array, Kernel, Namespace
+from nnx_cupy.kernels._arrays import summed_in, whole
 from nnx_cupy.kernels._source import Source
 
 TABLE = 200
@@ -58,7 +59,7 @@ def gather_gradients(xp: Namespace, parameters: Array, gradients: Sequence[Array
     """The separate gradients, without a copy of those that are contiguous and no part of ``parameters``."""
     start = parameters.data.ptr
     stop = start + parameters.nbytes
-    found = [g if g.flags.c_contiguous else xp.ascontiguousarray(g) for g in gradients]
+    found = [whole(xp, g) for g in gradients]
     # an update that read a gradient from memory that it writes to as a parameter would be wrong
     return Gathered([g.copy() if start <= g.data.ptr < stop else g for g in found])
 
@@ -116,7 +117,7 @@ def squared_norm(xp: Namespace, gradients: Sequence[Array]) -> Array:
     blocks = [-(-size // (TILE * TILES)) for size, _, _ in gathered.tables]
     if not blocks:
         return xp.zeros((), dtype=dtype)
-    parts = xp.empty(sum(blocks), dtype=xp.float64 if dtype == xp.float64 else xp.float32)
+    parts = xp.empty(sum(blocks), dtype=summed_in(xp, dtype))
     first = 0
     for n, (_, count, table) in zip(blocks, gathered.tables, strict=True):
         mine = parts if n == parts.size else parts[first : first + n]
@@ -142,7 +143,7 @@ def _over_gradients(kernel: str, gradients: Sequence[Array], parameters: Array, 
 def _gathered(xp: Namespace, arrays: Sequence[Array]) -> Gathered:
     if type(arrays) is Gathered:
         return arrays
-    return Gathered([a if a.flags.c_contiguous else xp.ascontiguousarray(a) for a in arrays])
+    return Gathered([whole(xp, a) for a in arrays])
 
 
 def _number(like: Array, value: Any) -> tuple[Any, float]:

@@ -9,7 +9,8 @@ from nnx.ops.softmax import log_softmax_forward as any_log_softmax
 from nnx.ops.softmax import log_softmax_x as any_log_softmax_x
 from nnx.ops.softmax import softmax_forward as any_softmax
 from nnx.ops.softmax import softmax_x as any_softmax_x
-from nnx_cupy.kernels._rows import cut, whole
+from nnx_cupy.kernels._arrays import whole
+from nnx_cupy.kernels._rows import cut
 from nnx_cupy.kernels._source import Source, floating
 
 SOURCE = Source("softmax", "teams")
